@@ -1,0 +1,105 @@
+# The two commands of the README are `make demo` and `make test`; both set up what they need.
+# V=1 shows the commands.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CLANG ?= clang
+SWIFT ?= swift
+
+BINARY := .build/release/throttle
+OBJECTS := build/bpf/throttle.bpf.o build/bpf/throttle-v2.bpf.o
+PKGCONFIG := build/pkgconfig/libbpf.pc
+# One static executable: no Swift, libbpf, libelf or zlib has to be on the host. lld, as gold warns of
+# glibc functions in Foundation that we never call.
+RELEASE := -c release -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker -s -Xlinker --gc-sections
+SWIFTPM := --pkg-config-path build/pkgconfig
+COMPLETIONS := build/completions/throttle.bash build/completions/_throttle build/completions/throttle.fish
+C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c)
+SHELL_FILES := .ci/run $(wildcard scripts/*)
+
+BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev pkg-config
+DEMO_PACKAGES := python3 wget
+TEST_PACKAGES := bpftool busybox-static clang-format curl iperf3 iproute2 libcap2-bin mandoc nginx-light \
+	procps shellcheck util-linux
+
+Q := $(if $(V),,@)
+.DELETE_ON_ERROR:
+.PHONY: all bpf build completions deps deps-demo deps-test demo test lint format bench install uninstall clean
+
+all: build
+
+bpf: $(OBJECTS)
+
+# -mcpu=v3 has the cmpxchg of Linux 5.12; the other object is for 5.10 and 5.11.
+build/bpf/throttle.bpf.o: BPF_FLAGS := -mcpu=v3
+build/bpf/throttle-v2.bpf.o: BPF_FLAGS := -mcpu=v2 -DTHROTTLE_NO_CMPXCHG
+$(OBJECTS): bpf/throttle.bpf.c $(wildcard bpf/*.h) Makefile | deps
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) -target bpf $(BPF_FLAGS) -g -O2 -Wall -Wextra -Werror \
+		-I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+
+# Debian's libbpf.pc names the shared library; -l:NAME.a takes the static ones it came with.
+$(PKGCONFIG): Makefile | deps
+	$(Q)mkdir -p $(@D)
+	$(Q)libs=$$(pkg-config --static --libs libbpf | sed 's/-l\([a-z0-9]*\)/-l:lib\1.a/g'); \
+	printf 'Name: libbpf\nDescription: libbpf, static\nVersion: %s\nLibs: %s\nCflags: %s\n' \
+		"$$(pkg-config --modversion libbpf)" "$$libs" "$$(pkg-config --cflags libbpf)" > $@
+
+build: $(OBJECTS) $(PKGCONFIG)
+	$(Q)$(SWIFT) build $(RELEASE) $(SWIFTPM) --product throttle
+
+deps:
+	$(Q)scripts/install-packages $(BUILD_PACKAGES)
+
+deps-demo: deps
+	$(Q)scripts/install-packages $(DEMO_PACKAGES)
+
+deps-test: deps-demo
+	$(Q)scripts/install-packages $(TEST_PACKAGES)
+
+demo: deps-demo build
+	$(Q)scripts/demo $(BINARY)
+
+test: deps-test build lint
+	$(Q)scripts/require-root "make test"
+	$(Q)$(SWIFT) test $(SWIFTPM)
+
+bench: deps-test build
+	$(Q)scripts/require-root "make bench"
+	$(Q)scripts/bench $(BINARY)
+
+lint: deps-test
+	$(Q)$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+	$(Q)shellcheck $(SHELL_FILES)
+	$(Q)mandoc -T lint -W warning man/*.1
+	$(Q)! grep -rnE '^import Foundation$$|String\(format:' Sources # would make the binary 44 MB larger
+
+format:
+	$(Q)$(SWIFT) format --in-place --recursive Package.swift Sources Tests
+	$(Q)clang-format -i $(C_FILES)
+
+completions: $(COMPLETIONS)
+
+build/completions/throttle.bash: SHELL_NAME := bash
+build/completions/_throttle: SHELL_NAME := zsh
+build/completions/throttle.fish: SHELL_NAME := fish
+$(COMPLETIONS): build
+	$(Q)mkdir -p $(@D)
+	$(Q)$(BINARY) --generate-completion-script $(SHELL_NAME) > $@
+
+install: build completions
+	$(Q)install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/throttle
+	$(Q)install -D -m 644 man/throttle.1 $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1
+	$(Q)install -D -m 644 build/completions/throttle.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle
+	$(Q)install -D -m 644 build/completions/_throttle $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle
+	$(Q)install -D -m 644 build/completions/throttle.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
+
+uninstall:
+	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/throttle $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
+
+clean:
+	$(Q)rm -rf build .build

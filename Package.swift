@@ -1,0 +1,43 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+    name: "throttle",
+    products: [.executable(name: "throttle", targets: ["throttle"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        // C: what Swift can't import, libbpf, and the embedded BPF objects with the header they share.
+        .target(name: "CKernel", cSettings: [.treatAllWarnings(as: .error)]),
+        .systemLibrary(name: "CLibBPF", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
+        .target(name: "CPrograms", cSettings: [.treatAllWarnings(as: .error)]),
+
+        // One module a thing. Only Runs knows the others, and only the command line knows Runs.
+        .target(name: "Units", swiftSettings: strict),
+        .target(name: "Kernel", dependencies: ["CKernel", system], swiftSettings: strict),
+        .target(name: "Cgroups", dependencies: ["Kernel"], swiftSettings: strict),
+        .target(
+            name: "Programs", dependencies: ["Kernel", "Units", "CLibBPF", "CPrograms"],
+            swiftSettings: strict),
+        .target(name: "Commands", dependencies: ["Kernel"], swiftSettings: strict),
+        .target(
+            name: "Runs",
+            dependencies: ["Units", "Kernel", "Cgroups", "Programs", "Commands", logging],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "throttle",
+            dependencies: [
+                "Runs", logging, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .c2x
+)

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* System calls and constants that Swift's Glibc module lacks or can't import; each says why it is here. */
+#ifndef CKERNEL_H
+#define CKERNEL_H
+
+#include <linux/capability.h> /* CAP_* */
+#include <linux/magic.h>      /* CGROUP2_SUPER_MAGIC */
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/file.h>	  /* flock */
+#include <sys/resource.h> /* rlimit */
+#include <sys/types.h>
+
+/* What we change for ourselves and the command must find as the caller left it. */
+struct kernel_caller {
+	sigset_t mask;
+	bool ignores_sigchld;  /* we can't: our child would be reaped behind our back */
+	struct rlimit memlock; /* libbpf raises it before 5.11 */
+};
+
+/*
+ * Takes all catchable signals: blocks them and returns a signalfd(2) that reads them (CLOEXEC); -1 with
+ * errno. The calls have no header in Swift's Glibc.
+ */
+int kernel_take_signals(struct kernel_caller *_Nonnull caller);
+
+/* What the child does between clone and exec; all of it in C, as no Swift may run there. */
+struct kernel_spawn {
+	char *_Nullable const *_Nonnull argv;
+	char *_Nullable const *_Nonnull environment;
+	int cgroup_fd; /* directory of the cgroup to start in; -1: the caller's own */
+	struct kernel_caller caller;
+	/* A socket pair. The child waits for a byte before it goes on, and sends errno (an int) if exec
+	 * fails. */
+	int child_fd;
+	int parent_fd;
+};
+
+/*
+ * Starts the command inside its cgroup. Returns its pid and sets *pidfd (CLOEXEC); -1 with errno, and
+ * *failed_call then names the call.
+ */
+pid_t kernel_spawn(const struct kernel_spawn *_Nonnull spawn, int *_Nonnull pidfd,
+		   const char *_Nullable *_Nonnull failed_call);
+
+/* The environment as the caller gave it: glibc removes LD_* and others from a process with file capabilities.
+ */
+char *_Nullable *_Nonnull kernel_original_environment(int argc, char *_Nullable *_Nonnull argv);
+
+/* One signal read from that descriptor. */
+struct kernel_signal {
+	int number;
+	int code; /* SI_USER, SI_KERNEL, … */
+	pid_t sender;
+};
+
+/* Takes the next signal, which it waits for if `wait`. Returns 1; 0 where there is none; -1 with errno. */
+int kernel_next_signal(int fd, bool wait, struct kernel_signal *_Nonnull signal);
+
+/* A change of state of a child: waitid(2) with its macros, which don't import. */
+enum kernel_change {
+	KERNEL_UNCHANGED,
+	KERNEL_EXITED,	/* value: exit code */
+	KERNEL_KILLED,	/* value: signal */
+	KERNEL_STOPPED, /* value: signal */
+	KERNEL_CONTINUED,
+};
+
+/* Collects one change of the child without blocking. A dead child stays a zombie unless `reap`. -1 with
+ * errno. */
+int kernel_child_change(int pidfd, bool reap, int *_Nonnull value);
+
+int kernel_send_signal(int pidfd, int signal);
+
+/* Restores the default action of `signal`, unblocks and raises it; returns if it neither stopped nor killed
+ * us. */
+void kernel_raise(int signal);
+
+/* Raises a signal that kills, without a core dump of our own. */
+void kernel_die_by(int signal);
+
+/* Opens /dev/null (CLOEXEC) on each of the descriptors 0 to 2 that is closed, so that none of ours lands
+ * there. */
+int kernel_occupy_standard_fds(void);
+
+/* File system type of an open file (f_type of statfs(2), whose type doesn't import); -1 with errno. */
+int64_t kernel_filesystem_type(int fd);
+
+/* A private mount of cgroup v2 that no path shows, as a directory fd. Needs CAP_SYS_ADMIN. */
+int kernel_mount_cgroup2(void);
+
+/* Effective capabilities as a bit set; 0 on failure. capget(2) has no wrapper. */
+uint64_t kernel_effective_capabilities(void);
+
+/* Release string of the running kernel, such as "6.1.0-25-amd64"; empty on failure. */
+const char *_Nonnull kernel_release(void);
+
+/* Waits at most `milliseconds` for cgroup.events (open as `fd`) to change: poll(2) for POLLPRI. */
+void kernel_await_event(int fd, int milliseconds);
+
+/* Address family of an open socket, -1 if it is none. */
+int kernel_socket_family(int fd);
+
+/* CLOCK_MONOTONIC in nanoseconds, the clock of bpf_ktime_get_ns(). */
+uint64_t kernel_monotonic_ns(void);
+
+#endif

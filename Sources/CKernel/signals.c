@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "CKernel.h"
+
+int kernel_take_signals(struct kernel_caller *caller)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	struct sigaction previous;
+	sigset_t all;
+
+	sigfillset(&all);
+	if (sigprocmask(SIG_SETMASK, &all, &caller->mask) < 0 || sigaction(SIGCHLD, &action, &previous) < 0 ||
+	    getrlimit(RLIMIT_MEMLOCK, &caller->memlock) < 0)
+		return -1;
+	caller->ignores_sigchld = previous.sa_handler == SIG_IGN;
+	return signalfd(-1, &all, SFD_CLOEXEC);
+}
+
+int kernel_next_signal(int fd, bool wait, struct kernel_signal *signal)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	struct signalfd_siginfo info;
+
+	if (!wait && poll(&poll_fd, 1, 0) != 1)
+		return 0;
+	if (TEMP_FAILURE_RETRY(read(fd, &info, sizeof(info))) != sizeof(info))
+		return -1;
+	*signal = (struct kernel_signal){(int)info.ssi_signo, info.ssi_code, (pid_t)info.ssi_pid};
+	return 1;
+}
+
+int kernel_child_change(int pidfd, bool reap, int *value)
+{
+	int events = reap ? WEXITED : WEXITED | WSTOPPED | WCONTINUED | WNOWAIT;
+	siginfo_t info = {0};
+
+	if (waitid(P_PIDFD, (id_t)pidfd, &info, events | WNOHANG) < 0)
+		return -1;
+	*value = info.si_status;
+	if (info.si_pid == 0)
+		return KERNEL_UNCHANGED;
+	if (info.si_code == CLD_EXITED)
+		return KERNEL_EXITED;
+	if (info.si_code == CLD_KILLED || info.si_code == CLD_DUMPED)
+		return KERNEL_KILLED;
+	/* WNOWAIT left the change in place; take it, so that the next one can be seen. */
+	waitid(P_PIDFD, (id_t)pidfd, &info, WSTOPPED | WCONTINUED | WNOHANG);
+	return info.si_code == CLD_CONTINUED ? KERNEL_CONTINUED : KERNEL_STOPPED;
+}
+
+int kernel_send_signal(int pidfd, int signal)
+{
+	return pidfd_send_signal(pidfd, signal, NULL, 0);
+}
+
+void kernel_raise(int signal)
+{
+	struct sigaction action = {.sa_handler = SIG_DFL};
+	struct sigaction previous;
+	sigset_t set;
+
+	sigaction(signal, &action, &previous);
+	sigemptyset(&set);
+	sigaddset(&set, signal);
+	raise(signal);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigaction(signal, &previous, NULL);
+}
+
+void kernel_die_by(int signal)
+{
+	prctl(PR_SET_DUMPABLE, 0);
+	kernel_raise(signal);
+}

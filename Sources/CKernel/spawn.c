@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/pidfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "CKernel.h"
+
+/* Everything here runs between clone and exec: async-signal-safe calls only. */
+static _Noreturn void run_child(const struct kernel_spawn *spawn)
+{
+	struct sigaction action = {.sa_handler = SIG_IGN};
+	char go;
+	int error;
+
+	/* Else our own copy would keep the end of file away if the parent dies. */
+	close(spawn->parent_fd);
+	if (TEMP_FAILURE_RETRY(read(spawn->child_fd, &go, 1)) != 1)
+		_exit(125);
+	if (spawn->caller.ignores_sigchld)
+		sigaction(SIGCHLD, &action, NULL);
+	setrlimit(RLIMIT_MEMLOCK, &spawn->caller.memlock);
+	/* Signals that came during the set-up meet the command's own dispositions here. */
+	sigprocmask(SIG_SETMASK, &spawn->caller.mask, NULL);
+	execvpe(spawn->argv[0], spawn->argv, spawn->environment);
+	error = errno;
+	if (write(spawn->child_fd, &error, sizeof(error)) != sizeof(error))
+		_exit(125);
+	_exit(error == ENOENT ? 127 : 126);
+}
+
+/* clone3 is refused by seccomp in older containers (ENOSYS): there the child moves itself before exec. */
+static pid_t fork_and_move(const struct kernel_spawn *spawn, int *pidfd, const char **failed_call)
+{
+	int procs = -1;
+	pid_t pid;
+
+	*failed_call = "open cgroup.procs";
+	if (spawn->cgroup_fd >= 0) {
+		procs = openat(spawn->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+		if (procs < 0)
+			return -1;
+	}
+	*failed_call = "fork";
+	pid = fork();
+	if (pid == 0) {
+		if (procs >= 0 && write(procs, "0", 1) != 1)
+			_exit(125);
+		run_child(spawn);
+	}
+	if (procs >= 0)
+		close(procs);
+	if (pid < 0)
+		return -1;
+	*failed_call = "pidfd_open";
+	*pidfd = pidfd_open(pid, 0);
+	return *pidfd < 0 ? -1 : pid;
+}
+
+pid_t kernel_spawn(const struct kernel_spawn *spawn, int *pidfd, const char **failed_call)
+{
+	struct clone_args args = {
+		.flags = CLONE_PIDFD | (spawn->cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+		.pidfd = (uintptr_t)pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = spawn->cgroup_fd >= 0 ? (unsigned)spawn->cgroup_fd : 0,
+	};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0)
+		run_child(spawn);
+	if (pid < 0 && (errno == ENOSYS || errno == EPERM))
+		return fork_and_move(spawn, pidfd, failed_call);
+	*failed_call = "clone3";
+	return pid;
+}
+
+char **kernel_original_environment(int argc, char **argv)
+{
+	/* The kernel lays out the strings of argv, envp and the file name in a row: fs/exec.c,
+	 * create_elf_tables(). */
+	char *first = argv[argc - 1] + strlen(argv[argc - 1]) + 1;
+	char *end = (char *)getauxval(AT_EXECFN);
+	size_t count = 0;
+	char **environment;
+
+	if (!getauxval(AT_SECURE) || !end || end < first)
+		return environ;
+	for (char *string = first; string < end; string += strlen(string) + 1)
+		count++;
+	environment = calloc(count + 1, sizeof(*environment));
+	if (!environment)
+		return environ;
+	count = 0;
+	for (char *string = first; string < end; string += strlen(string) + 1)
+		environment[count++] = string;
+	return environment;
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "CKernel.h"
+
+int kernel_occupy_standard_fds(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		/* open() takes the lowest free number, which is this one. */
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR | O_CLOEXEC) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int64_t kernel_filesystem_type(int fd)
+{
+	struct statfs info;
+
+	return fstatfs(fd, &info) < 0 ? -1 : (int64_t)info.f_type;
+}
+
+int kernel_mount_cgroup2(void)
+{
+	int context = fsopen("cgroup2", FSOPEN_CLOEXEC);
+	int mount = -1;
+
+	if (context < 0)
+		return -1;
+	if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		mount = fsmount(context, FSMOUNT_CLOEXEC,
+				MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	close(context);
+	return mount;
+}
+
+uint64_t kernel_effective_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return 0;
+	return data[0].effective | (uint64_t)data[1].effective << 32;
+}
+
+const char *kernel_release(void)
+{
+	static struct utsname name;
+
+	return uname(&name) < 0 ? "" : name.release;
+}
+
+void kernel_await_event(int fd, int milliseconds)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLPRI};
+
+	poll(&poll_fd, 1, milliseconds);
+}
+
+int kernel_socket_family(int fd)
+{
+	int family;
+	socklen_t size = sizeof(family);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 ? -1 : family;
+}
+
+uint64_t kernel_monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}

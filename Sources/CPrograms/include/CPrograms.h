@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* The BPF objects, embedded, and the headers that they share with user space. */
+#ifndef CPROGRAMS_H
+#define CPROGRAMS_H
+
+#include <stddef.h>
+
+#include "../../../bpf/bucket.h"
+#include "../../../bpf/packet.h"
+#include "../../../bpf/throttle.h"
+
+/* A function, as Swift can't import an extern array of unknown size. */
+struct programs_object {
+	const void *_Nonnull bytes;
+	size_t size;
+};
+
+/* The object for this kernel: BPF got cmpxchg with Linux 5.12. */
+struct programs_object programs_object(bool has_cmpxchg);
+
+#endif

@@ -1,0 +1,129 @@
+import CKernel
+import Glibc
+import Kernel
+import SystemPackage
+
+/// An open directory of the cgroup v2 file system.
+public struct CgroupDirectory: ~Copyable, Sendable {
+    public let descriptor: Descriptor
+    /// For people; all work goes through the descriptor.
+    public let path: String
+
+    /// Opens `path`, which must be a cgroup v2 directory.
+    public init(opening path: String) throws(SystemError) {
+        let descriptor = try attempting("open cgroup", path) { () throws(Errno) in
+            try Descriptor(opening: path, O_RDONLY | O_DIRECTORY)
+        }
+        guard CgroupDirectory.isCgroup2(descriptor) else {
+            throw SystemError(
+                "use", path, errno: .notSupported, hint: "it is not a directory of a cgroup v2 file system")
+        }
+        self.init(descriptor, path)
+    }
+
+    /// The cgroup that this process is in, wherever its file system is mounted.
+    public static func ofCaller() throws(SystemError) -> CgroupDirectory {
+        let mountinfo = try attempting("read", "/proc/self/mountinfo") { () throws(Errno) in
+            try readText("/proc/self/mountinfo")
+        }
+        let cgroup = try pathOfCaller()
+        for mount in CgroupMount.all(in: mountinfo) {
+            guard let path = mount.path(of: cgroup) else { continue }
+            // A mount can be hidden by a later one above it, as the one of /sys in `ip netns exec`.
+            if let directory = try? CgroupDirectory(opening: path) { return directory }
+        }
+        return try inDetachedMount(cgroup)
+    }
+
+    /// The path of this process in /proc/self/cgroup.
+    private static func pathOfCaller() throws(SystemError) -> String {
+        let text = try attempting("read", "/proc/self/cgroup") { () throws(Errno) in
+            try readText("/proc/self/cgroup")
+        }
+        guard let cgroup = cgroupPath(in: text) else {
+            throw SystemError(
+                "find", "this process in /proc/self/cgroup", errno: .notSupported,
+                hint: "the kernel has no cgroup v2 (CONFIG_CGROUPS)")
+        }
+        return cgroup
+    }
+
+    /// Reaches `cgroup` where no mount shows it, through a mount of our own that no path shows.
+    private static func inDetachedMount(_ cgroup: String) throws(SystemError) -> CgroupDirectory {
+        let hint =
+            "no cgroup v2 mount shows this process's cgroup; mount one (mount -t cgroup2 none /sys/fs/cgroup),"
+            + " or run as root"
+        let mount = kernel_mount_cgroup2()
+        if mount < 0 { throw SystemError("reach", "cgroup \(cgroup)", hint: hint) }
+        let root = Descriptor(owning: mount)
+        do {
+            let directory = try Descriptor(opening: "." + cgroup, in: root.rawValue, O_RDONLY | O_DIRECTORY)
+            return CgroupDirectory(directory, cgroup)
+        } catch {
+            throw SystemError("reach", "cgroup \(cgroup)", errno: error, hint: hint)
+        }
+    }
+
+    init(_ descriptor: consuming Descriptor, _ path: String) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
+
+    /// The cgroup above, nil at the top of what is visible here.
+    public func above() -> CgroupDirectory? {
+        guard let up = try? Descriptor(opening: "..", in: descriptor.rawValue, O_RDONLY | O_DIRECTORY),
+            CgroupDirectory.isCgroup2(up), CgroupDirectory.inode(up) != CgroupDirectory.inode(descriptor)
+        else { return nil }
+        let cut = path.lastIndex(of: "/") ?? path.startIndex
+        return CgroupDirectory(up, cut == path.startIndex ? "/" : String(path[..<cut]))
+    }
+
+    /// The cgroups directly below.
+    func children() -> [String] {
+        guard let copy = try? Descriptor(opening: ".", in: descriptor.rawValue, O_RDONLY | O_DIRECTORY),
+            let stream = fdopendir(copy.release())
+        else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if entry.pointee.d_type == UInt8(DT_DIR), name != ".", name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    func child(_ name: String) throws(Errno) -> CgroupDirectory {
+        let directory = try Descriptor(opening: name, in: descriptor.rawValue, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+        return CgroupDirectory(directory, path == "/" ? path + name : path + "/" + name)
+    }
+
+    /// Processes in this cgroup itself.
+    func processes() -> [String] {
+        let text = (try? readText("cgroup.procs", in: descriptor.rawValue)) ?? ""
+        return text.split(separator: "\n").map(String.init)
+    }
+
+    static func inode(_ descriptor: borrowing Descriptor) -> ino_t? {
+        var status = stat()
+        return fstat(descriptor.rawValue, &status) == 0 ? status.st_ino : nil
+    }
+
+    private static func isCgroup2(_ descriptor: borrowing Descriptor) -> Bool {
+        kernel_filesystem_type(descriptor.rawValue) == Int64(CGROUP2_SUPER_MAGIC)
+    }
+}
+
+/// Runs `body` and names what was tried if it fails.
+func attempting<Result: ~Copyable>(
+    _ operation: String, _ subject: String, hint: String? = nil, _ body: () throws(Errno) -> Result
+) throws(SystemError) -> Result {
+    do {
+        return try body()
+    } catch {
+        throw SystemError(operation, subject, errno: error, hint: hint)
+    }
+}

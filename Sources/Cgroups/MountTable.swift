@@ -1,0 +1,51 @@
+/// A mount of the cgroup v2 file system, as /proc/PID/mountinfo shows it (proc_pid_mountinfo(5)).
+public struct CgroupMount: Equatable, Sendable {
+    /// The cgroup that is the root of the mount; other than `/` for a bind mount, as in some containers.
+    public let root: String
+    public let mountPoint: String
+
+    /// All cgroup v2 mounts in `mountinfo`, the last mounted first: it hides earlier ones at its place.
+    public static func all(in mountinfo: String) -> [CgroupMount] {
+        mountinfo.split(separator: "\n").reversed().compactMap { line in
+            let fields = line.split(separator: " ")
+            guard let separator = fields.firstIndex(of: "-"), separator >= 6, separator + 1 < fields.count,
+                fields[separator + 1] == "cgroup2"
+            else { return nil }
+            return CgroupMount(root: unescape(fields[3]), mountPoint: unescape(fields[4]))
+        }
+    }
+
+    /// Where the mount shows `cgroup` (a path of /proc/PID/cgroup); nil if it isn't below the mount's root.
+    public func path(of cgroup: String) -> String? {
+        if cgroup.split(separator: "/").contains("..") { return nil }
+        if root == "/" { return cgroup == "/" ? mountPoint : mountPoint + cgroup }
+        if cgroup == root { return mountPoint }
+        return cgroup.hasPrefix(root + "/") ? mountPoint + cgroup.dropFirst(root.count) : nil
+    }
+
+    /// Undoes the octal escapes of mountinfo (`\040` for a space).
+    private static func unescape(_ field: Substring) -> String {
+        var bytes: [UInt8] = []
+        var rest = Array(field.utf8)[...]
+        while let byte = rest.popFirst() {
+            let octal = rest.prefix(3)
+            if byte == UInt8(ascii: "\\"), octal.count == 3,
+                let code = UInt8(String(decoding: octal, as: UTF8.self), radix: 8)
+            {
+                bytes.append(code)
+                rest = rest.dropFirst(3)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+}
+
+/// The cgroup v2 path in the text of /proc/PID/cgroup: the line of hierarchy 0 (cgroups(7)).
+public func cgroupPath(in procCgroup: String) -> String? {
+    for line in procCgroup.split(separator: "\n") where line.hasPrefix("0::/") {
+        return String(line.dropFirst(3))
+    }
+    return nil
+}

@@ -1,0 +1,87 @@
+import CKernel
+import Glibc
+import Kernel
+import SystemPackage
+
+extension CgroupDirectory {
+    func makeChild(_ name: String) throws(Errno) -> CgroupDirectory {
+        if mkdirat(descriptor.rawValue, name, 0o755) < 0 { throw Errno(rawValue: Glibc.errno) }
+        do {
+            return try child(name)
+        } catch {
+            removeChild(name)
+            throw error
+        }
+    }
+
+    /// Removes an empty child. A process that just ended may still count for a moment.
+    @discardableResult
+    func removeChild(_ name: String) -> Bool {
+        for _ in 0..<50 {
+            if unlinkat(descriptor.rawValue, name, AT_REMOVEDIR) == 0 { return true }
+            guard errno == EBUSY, let child = try? child(name), child.processes().isEmpty,
+                child.children().isEmpty,
+                let events = try? Descriptor(opening: "cgroup.events", in: child.descriptor.rawValue, O_RDONLY)
+            else { return false }
+            kernel_await_event(events.rawValue, 10)
+        }
+        return false
+    }
+
+    /// Removes all empty cgroups below this one.
+    func removeTree() {
+        for name in children() {
+            (try? child(name))?.removeTree()
+            removeChild(name)
+        }
+    }
+
+    /// Takes the lock that marks a live run; false if another process has it.
+    func lock() -> Bool {
+        flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0
+    }
+
+    /// Whether `name` still leads to `child`: a sweep may have taken it between its creation and its lock.
+    func contains(_ name: String, as child: borrowing CgroupDirectory) -> Bool {
+        var status = stat()
+        return fstatat(descriptor.rawValue, name, &status, AT_SYMLINK_NOFOLLOW) == 0
+            && status.st_ino == CgroupDirectory.inode(child.descriptor)
+    }
+
+    /// Moves every process of this cgroup and of those below to `target`. Returns how many there were.
+    func moveProcesses(to target: borrowing CgroupDirectory) -> Int {
+        var moved = 0
+        if let procs = try? Descriptor(opening: "cgroup.procs", in: target.descriptor.rawValue, O_WRONLY) {
+            // Again while some are left: a process may fork while it is being moved.
+            for _ in 0..<100 {
+                let pids = processes()
+                let accepted = pids.count { (try? procs.write($0)) != nil }
+                moved += accepted
+                if accepted == 0 { break }
+            }
+        }
+        for name in children() {
+            guard let below = try? child(name) else { continue }
+            // A run that was started inside and still lives keeps its processes, and so its own limit.
+            if RunCgroup.id(of: name) == nil || below.lock() { moved += below.moveProcesses(to: target) }
+        }
+        return moved
+    }
+
+    /// Removes the cgroups that dead runs left here and that no process uses. Returns their names.
+    public func sweep() -> [String] {
+        children().filter { name in
+            guard RunCgroup.id(of: name) != nil, let dead = try? child(name), dead.lock() else { return false }
+            dead.removeTree()
+            return removeChild(name)
+        }
+    }
+}
+
+extension RunCgroup {
+    /// Moves what the command left running to the caller's cgroup, where nothing limits it any more.
+    /// Returns how many processes that were.
+    public func release() -> Int {
+        run.moveProcesses(to: base)
+    }
+}

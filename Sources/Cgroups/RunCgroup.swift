@@ -1,0 +1,72 @@
+import Glibc
+import Kernel
+import SystemPackage
+
+/// The cgroups of one run: `throttle-ID` (the parent, with the witness) and `throttle-ID/run` (the
+/// command). The parent is the run's own: no run executes another's witness, and none can use up the 64
+/// places for programs. A lock on it, which dies with its holder, tells live runs from dead ones.
+public struct RunCgroup: ~Copyable {
+    public let id: String
+    public let parent: CgroupDirectory
+    public let run: CgroupDirectory
+    let base: CgroupDirectory
+
+    /// Makes both cgroups below `base`.
+    public init(in base: consuming CgroupDirectory) throws(SystemError) {
+        let parent = try RunCgroup.makeParent(in: base)
+        let name = parent.name
+        do {
+            run = try parent.makeChild("run")
+        } catch {
+            base.removeChild(name)
+            throw SystemError("create cgroup", parent.path + "/run", errno: error)
+        }
+        id = RunCgroup.id(of: name) ?? name
+        self.parent = parent
+        self.base = base
+    }
+
+    deinit {
+        run.removeTree()
+        parent.removeChild("run")
+        base.removeChild(parent.name)
+    }
+
+    /// The id in the name of a run's parent cgroup (a pid, and a number where that was taken), nil if
+    /// the name isn't one of ours: `throttle-web.service` belongs to somebody else.
+    static func id(of name: String) -> String? {
+        guard name.hasPrefix("throttle-") else { return nil }
+        let id = name.dropFirst("throttle-".count)
+        let parts = id.split(separator: "-", omittingEmptySubsequences: false)
+        return parts.count <= 2 && parts.allSatisfy { UInt32($0) != nil } ? String(id) : nil
+    }
+
+    private static func makeParent(
+        in base: borrowing CgroupDirectory
+    ) throws(SystemError) -> CgroupDirectory {
+        for attempt in 1... {
+            // Processes of several pid namespaces may share a cgroup, so a pid alone can be taken.
+            let name = "throttle-\(getpid())" + (attempt == 1 ? "" : "-\(attempt)")
+            do throws(Errno) {
+                let parent = try base.makeChild(name)
+                if parent.lock() && base.contains(name, as: parent) { return parent }
+            } catch .fileExists, .noSuchFileOrDirectory {
+                continue
+            } catch {
+                throw SystemError("create cgroup", "\(base.path)/\(name)", errno: error, hint: hint(for: error))
+            }
+        }
+        fatalError("unreachable: the loop above has no end")
+    }
+
+    private static func hint(for errno: Errno) -> String? {
+        switch errno {
+        case .permissionDenied, .notPermitted:
+            "run as root, or in a cgroup that is delegated to you"
+                + " (systemd-run --user --scope -p Delegate=yes throttle …)"
+        case .readOnlyFileSystem: "the cgroup file system is mounted read-only here, as in unprivileged containers"
+        case .operationNotSupportedByDevice: "the cgroup of this process was removed; start a new session"
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,28 @@
+import CKernel
+import Glibc
+import Kernel
+
+/// What the command must find as the caller left it, though we change it for ourselves: its signals.
+/// Takes all catchable signals, so that none ends us before everything is undone.
+public struct Caller: ~Copyable {
+    let signals: Descriptor
+    let state: kernel_caller
+
+    /// To be made first of all, while the process has one thread.
+    public init() throws(SystemError) {
+        try Host.occupyStandardDescriptors()
+        var state = kernel_caller()
+        let fd = kernel_take_signals(&state)
+        if fd < 0 { throw SystemError("open", "a signalfd") }
+        signals = Descriptor(owning: fd)
+        self.state = state
+    }
+
+    /// The next signal; nil if there is none and `wait` is false.
+    func nextSignal(wait: Bool) throws(SystemError) -> kernel_signal? {
+        var signal = kernel_signal()
+        let result = kernel_next_signal(signals.rawValue, wait, &signal)
+        if result < 0 { throw SystemError("read", "the signalfd") }
+        return result == 0 ? nil : signal
+    }
+}

@@ -1,0 +1,42 @@
+import CKernel
+import Glibc
+import Kernel
+import SystemPackage
+
+/// The command to run: the last words of our own command line, passed on byte by byte.
+public struct Command: Sendable {
+    private let count: Int
+
+    /// The last `count` (at least 1) words.
+    public init(lastWords count: Int) {
+        precondition(count > 0 && count <= CommandLine.argc)
+        self.count = count
+    }
+
+    /// For people; bytes that aren't UTF-8 are repaired here.
+    public var words: [String] { CommandLine.arguments.suffix(count) }
+
+    /// Starts the command in `cgroup`, an open directory (nil: in our own), held just before its exec.
+    public func start(in cgroup: CInt?, as caller: borrowing Caller) throws(SystemError) -> RunningCommand {
+        var ends: [CInt] = [-1, -1]
+        guard socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
+            throw SystemError("open", "a socket pair")
+        }
+        let child = Descriptor(owning: ends[0])
+        let parent = Descriptor(owning: ends[1])
+        let arguments = CommandLine.unsafeArgv
+        var spawn = kernel_spawn(
+            argv: UnsafePointer(arguments + Int(CommandLine.argc) - count),
+            environment: UnsafePointer(kernel_original_environment(CommandLine.argc, arguments)),
+            cgroup_fd: cgroup ?? -1, caller: caller.state, child_fd: child.rawValue,
+            parent_fd: parent.rawValue)
+        var pidfd: CInt = -1
+        var failedCall: UnsafePointer<CChar>?
+        let pid = kernel_spawn(&spawn, &pidfd, &failedCall)
+        guard pid > 0 else {
+            let call = failedCall.map { String(cString: $0) } ?? "clone3"
+            throw SystemError("start", "the command (\(call))")
+        }
+        return RunningCommand(pid: pid, descriptor: Descriptor(owning: pidfd), channel: parent)
+    }
+}

@@ -1,0 +1,121 @@
+import CKernel
+import Glibc
+import Kernel
+import SystemPackage
+
+/// How a command ended.
+public enum Outcome: Sendable, Equatable {
+    case exited(CInt)
+    case killed(signal: CInt)
+    /// exec failed with this error.
+    case notExecuted(Errno)
+}
+
+/// A command that we started and wait for, passing signals on.
+public struct RunningCommand: ~Copyable {
+    public let pid: pid_t
+    private let descriptor: Descriptor
+    private let channel: Descriptor
+    private var isStopped = false
+
+    init(pid: pid_t, descriptor: consuming Descriptor, channel: consuming Descriptor) {
+        self.pid = pid
+        self.descriptor = descriptor
+        self.channel = channel
+    }
+
+    /// Lets the command exec and waits for its end; it then is a zombie until `reap`, so that its /proc
+    /// entry can still be read. The signals that came so far reach the command before its exec.
+    public mutating func supervise(as caller: borrowing Caller) throws(SystemError) -> Outcome {
+        // Whichever of these the terminal also sent to the command is pending there, and so comes once.
+        while let signal = try caller.nextSignal(wait: false) {
+            if signal.number != SIGCHLD { forward(signal.number) }
+        }
+        try release()
+        while true {
+            guard let signal = try caller.nextSignal(wait: true) else { continue }
+            if signal.number == SIGCHLD {
+                if let outcome = try followChild() { return outcome }
+            } else if signal.number == SIGCONT {
+                // `fg` continues the whole group; kill -CONT may have meant us alone.
+                if isStopped { forward(SIGCONT) }
+            } else if !reachesCommandAnyway(signal) {
+                forward(signal.number)
+            }
+        }
+    }
+
+    /// Removes the zombie.
+    public consuming func reap() {
+        var value: CInt = 0
+        _ = kernel_child_change(descriptor.rawValue, true, &value)
+    }
+
+    /// Lets the child go on to its exec.
+    private func release() throws(SystemError) {
+        do {
+            try channel.write("!")
+        } catch .brokenPipe {
+            // A signal ended the command before its exec: its status tells.
+        } catch {
+            throw SystemError("start", "the command", errno: error)
+        }
+    }
+
+    private func forward(_ signal: CInt) {
+        _ = kernel_send_signal(descriptor.rawValue, signal)
+    }
+
+    /// Whether a signal was sent to our whole process group, so that the command has it already.
+    private func reachesCommandAnyway(_ signal: kernel_signal) -> Bool {
+        if signal.sender == getpid() || signal.sender == pid { return true }
+        guard signal.code == CInt(SI_KERNEL) else { return false }
+        switch signal.number {
+        case SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH: return true
+        // A hang-up reaches the session's leader first and alone (drivers/tty/tty_jobctrl.c).
+        case SIGHUP: return getsid(0) != getpid()
+        default: return false
+        }
+    }
+
+    /// Takes in what happened to the command. Returns its outcome when it has ended.
+    private mutating func followChild() throws(SystemError) -> Outcome? {
+        while true {
+            var value: CInt = 0
+            let change = kernel_child_change(descriptor.rawValue, false, &value)
+            if change < 0 { throw SystemError("wait for", "process \(pid)") }
+            switch kernel_change(rawValue: UInt32(change)) {
+            case KERNEL_EXITED: return executionError().map { .notExecuted($0) } ?? .exited(value)
+            case KERNEL_KILLED: return .killed(signal: value)
+            case KERNEL_STOPPED:
+                isStopped = true
+                // The shell must see the job stop. SIGSTOP is meant for that one process: no job control.
+                if value != SIGSTOP { kernel_raise(value) }
+            case KERNEL_CONTINUED: isStopped = false
+            default: return nil
+            }
+        }
+    }
+
+    /// What exec failed with, as the child reported before it ended; nil if it didn't fail.
+    private func executionError() -> Errno? {
+        var code: CInt = 0
+        let size = MemoryLayout<CInt>.size
+        return recv(channel.rawValue, &code, size, CInt(MSG_DONTWAIT)) == size ? Errno(rawValue: code) : nil
+    }
+}
+
+extension Outcome {
+    /// Ends this process the way the command ended: by the same signal, or with the returned exit status
+    /// (126 and 127 as env(1) and nice(1) do).
+    public func relay() -> CInt {
+        switch self {
+        case .exited(let code): return code
+        case .notExecuted(let error): return error == .noSuchFileOrDirectory ? 127 : 126
+        case .killed(let signal):
+            kernel_die_by(signal)
+            // Only process 1 of a pid namespace gets here: default actions don't end it.
+            return 128 + signal
+        }
+    }
+}

@@ -1,0 +1,62 @@
+import Glibc
+import SystemPackage
+
+/// A file descriptor that its scope closes.
+public struct Descriptor: ~Copyable, Sendable {
+    public let rawValue: CInt
+
+    /// Owns `rawValue` from now on. The descriptor must be CLOEXEC: the command inherits none of ours.
+    public init(owning rawValue: CInt) {
+        self.rawValue = rawValue
+    }
+
+    /// Opens `path`, relative to the directory `base` where one is given. CLOEXEC is added to `flags`.
+    public init(opening path: String, in base: CInt = AT_FDCWD, _ flags: CInt, mode: mode_t = 0) throws(Errno) {
+        var descriptor: CInt
+        repeat {
+            descriptor = openat(base, path, flags | O_CLOEXEC, mode)
+        } while descriptor < 0 && Glibc.errno == EINTR
+        if descriptor < 0 { throw Errno(rawValue: Glibc.errno) }
+        self.init(owning: descriptor)
+    }
+
+    deinit {
+        close(rawValue)
+    }
+
+    /// Gives the descriptor up without closing it.
+    public consuming func release() -> CInt {
+        let descriptor = rawValue
+        discard self
+        return descriptor
+    }
+
+    /// Reads to the end of the file.
+    public func readAll() throws(Errno) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = read(rawValue, &buffer, buffer.count)
+            if count < 0 && Glibc.errno == EINTR { continue }
+            if count < 0 { throw Errno(rawValue: Glibc.errno) }
+            if count == 0 { return bytes }
+            bytes += buffer[..<count]
+        }
+    }
+
+    /// Writes all of `text`.
+    public func write(_ text: String) throws(Errno) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(rawValue, $0.baseAddress, $0.count) }
+            if count < 0 && Glibc.errno != EINTR { throw Errno(rawValue: Glibc.errno) }
+            rest = rest.dropFirst(max(count, 0))
+        }
+    }
+}
+
+/// The whole of a small text file, such as those of /proc and of a cgroup.
+public func readText(_ path: String, in base: CInt = AT_FDCWD) throws(Errno) -> String {
+    let file = try Descriptor(opening: path, in: base, O_RDONLY)
+    return String(decoding: try file.readAll(), as: UTF8.self)
+}

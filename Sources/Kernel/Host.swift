@@ -1,0 +1,83 @@
+import CKernel
+import Glibc
+
+/// The release of a kernel, as far as features depend on it.
+public struct KernelVersion: Comparable, Sendable, CustomStringConvertible {
+    public let major: Int
+    public let minor: Int
+
+    public init(_ major: Int, _ minor: Int) {
+        self.major = major
+        self.minor = minor
+    }
+
+    /// Reads the start of a release string such as `6.1.0-25-amd64`; nil if it isn't of that form.
+    public init?(release: String) {
+        let numbers = release.split(separator: ".", maxSplits: 2).prefix(2).map {
+            Int($0.prefix { $0.isASCII && $0.isNumber })
+        }
+        guard numbers.count == 2, let major = numbers[0], let minor = numbers[1] else { return nil }
+        self.init(major, minor)
+    }
+
+    public static func < (left: KernelVersion, right: KernelVersion) -> Bool {
+        (left.major, left.minor) < (right.major, right.minor)
+    }
+
+    public var description: String { "\(major).\(minor)" }
+}
+
+/// A capability that limiting needs.
+public enum Capability: UInt64, CaseIterable, Sendable {
+    case bpf = 39
+    case netAdmin = 12
+    case perfmon = 38
+    case sysAdmin = 21
+
+    /// As setcap(8) spells it.
+    public var name: String {
+        switch self {
+        case .bpf: "cap_bpf"
+        case .netAdmin: "cap_net_admin"
+        case .perfmon: "cap_perfmon"
+        case .sysAdmin: "cap_sys_admin"
+        }
+    }
+}
+
+/// The machine and the process that we are.
+public enum Host {
+    public static var kernelRelease: String { String(cString: kernel_release()) }
+
+    /// Nanoseconds of CLOCK_MONOTONIC, the clock of BPF programs.
+    public static var monotonicNanoseconds: UInt64 { kernel_monotonic_ns() }
+
+    /// Those of `wanted` that this process lacks. CAP_SYS_ADMIN stands for BPF and PERFMON
+    /// (include/linux/capability.h: bpf_capable, perfmon_capable).
+    public static func missingCapabilities(of wanted: [Capability]) -> [Capability] {
+        let held = kernel_effective_capabilities()
+        let isAdmin = held & 1 << Capability.sysAdmin.rawValue != 0
+        return wanted.filter { held & 1 << $0.rawValue == 0 && !(isAdmin && $0 != .netAdmin) }
+    }
+
+    /// The path of our own binary, as a setcap line needs it.
+    public static var executablePath: String {
+        var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let length = readlink("/proc/self/exe", &buffer, buffer.count - 1)
+        guard length > 0 else { return "throttle" }
+        return String(decoding: buffer[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+
+    /// Keeps our descriptors off the numbers 0 to 2 where the caller closed them.
+    public static func occupyStandardDescriptors() throws(SystemError) {
+        if kernel_occupy_standard_fds() < 0 { throw SystemError("open", "/dev/null") }
+    }
+
+    /// The inherited descriptors that are Internet sockets: made outside the run, they aren't limited.
+    public static func inheritedInternetSockets() -> [CInt] {
+        (0..<64).filter { fd in
+            let family = kernel_socket_family(fd)
+            return family == AF_INET || family == AF_INET6
+        }
+    }
+}

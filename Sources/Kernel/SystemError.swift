@@ -1,0 +1,24 @@
+import Glibc
+import SystemPackage
+
+/// A failed system call: what was tried, on which object, why it failed, and what the user can do.
+public struct SystemError: Error, CustomStringConvertible {
+    /// What was tried, as words that follow "can't": `create cgroup`.
+    public let operation: String
+    /// The object: a path, a program.
+    public let subject: String
+    public let errno: Errno
+    /// What the user can do about it.
+    public var hint: String?
+
+    public init(_ operation: String, _ subject: String, errno: Errno? = nil, hint: String? = nil) {
+        self.operation = operation
+        self.subject = subject
+        self.errno = errno ?? Errno(rawValue: Glibc.errno)
+        self.hint = hint
+    }
+
+    public var description: String {
+        "can't \(operation) \(subject): \(errno)" + (hint.map { "; \($0)" } ?? "")
+    }
+}

@@ -1,0 +1,75 @@
+import CLibBPF
+import Glibc
+import Kernel
+import SystemPackage
+
+/// How a program is put on a cgroup.
+public enum AttachMethod: String, Sendable {
+    /// A BPF link: always multi, detaches when its descriptor closes (Linux 5.7).
+    case link
+    /// BPF_PROG_ATTACH with BPF_F_ALLOW_MULTI, which stays until it is detached or the cgroup goes.
+    case legacy
+}
+
+/// Programs on cgroups, each of them tracked. Detached in reverse when their scope ends.
+public struct Attachments: ~Copyable {
+    private var records: [Record] = []
+    private let log: (String) -> Void
+
+    /// `log` gets a line for each attachment and each detachment.
+    public init(log: @escaping (String) -> Void) {
+        self.log = log
+    }
+
+    /// What undoing one attachment takes. All descriptors are our own.
+    private struct Record {
+        let method: AttachMethod
+        let direction: Direction
+        let subject: String
+        /// The link's, or the program's.
+        let descriptor: CInt
+        /// The cgroup's; -1 for a link.
+        let cgroup: CInt
+    }
+
+    /// Attaches beside whatever is there. `cgroup` is an open directory at `path`.
+    public mutating func attach(
+        _ hook: Hook, of programs: borrowing ProgramSet, to cgroup: borrowing Descriptor, at path: String,
+        by method: AttachMethod
+    ) throws(SystemError) {
+        let subject = "\(hook.programName) (\(hook.direction.attachTypeName)) of \(path)"
+        let program = programs.descriptor(of: hook)
+        let type = hook.direction.attachType
+        switch method {
+        case .link:
+            let link = bpf_link_create(program, cgroup.rawValue, type, nil)
+            if link < 0 { throw SystemError("attach", subject) }
+            records.append(
+                Record(method: method, direction: hook.direction, subject: subject, descriptor: link, cgroup: -1))
+        case .legacy:
+            if bpf_prog_attach(program, cgroup.rawValue, type, UInt32(BPF_F_ALLOW_MULTI)) < 0 {
+                throw SystemError("attach", subject)
+            }
+            records.append(
+                Record(
+                    method: method, direction: hook.direction, subject: subject,
+                    descriptor: fcntl(program, F_DUPFD_CLOEXEC, 3),
+                    cgroup: fcntl(cgroup.rawValue, F_DUPFD_CLOEXEC, 3)))
+        }
+        log(
+            "attached \(hook.programName), cgroup \(path), type \(hook.direction.attachTypeName),"
+                + " mode multi (BPF_F_ALLOW_MULTI), method \(method)")
+    }
+
+    deinit {
+        for record in records.reversed() {
+            // Detaching takes no attach flags: BPF_F_ALLOW_MULTI would be EINVAL.
+            let failed =
+                record.method == .legacy
+                && bpf_prog_detach2(record.descriptor, record.cgroup, record.direction.attachType) < 0
+            log("\(failed ? "can't detach (\(Errno(rawValue: errno)))" : "detached") \(record.subject)")
+            close(record.descriptor)
+            if record.cgroup >= 0 { close(record.cgroup) }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+import CLibBPF
+import CPrograms
+import Glibc
+import Kernel
+import SystemPackage
+import Units
+
+/// What a limit counts.
+public enum Counting: String, Sendable, CaseIterable {
+    /// Bytes behind the transport header: what wget shows.
+    case payload
+    /// Layer 2 frames.
+    case wire
+}
+
+/// What one direction may do.
+public struct Limit: Sendable {
+    public let rate: Rate
+    public let burst: TimeSpan
+    public let counting: Counting
+
+    public init(rate: Rate, burst: TimeSpan, counting: Counting) {
+        self.rate = rate
+        self.burst = burst
+        self.counting = counting
+    }
+
+    /// The limit in the form that the programs read.
+    var encoded: throttle_limit {
+        let bytesPerSecond: UInt64 = if case .bytesPerSecond(let rate) = rate { rate } else { 0 }
+        return bucket_limit(bytesPerSecond, burst.nanoseconds, counting == .wire)
+    }
+}
+
+/// What one direction did so far.
+public struct Counters: Sendable, Equatable {
+    public var passedPackets: UInt64 = 0
+    public var passedPayloadBytes: UInt64 = 0
+    public var passedWireBytes: UInt64 = 0
+    public var droppedPackets: UInt64 = 0
+    public var droppedPayloadBytes: UInt64 = 0
+    /// Time from the first packet to the last.
+    public var activeNanoseconds: UInt64 = 0
+    /// Packets, and bytes from their network headers on, that the parent's program saw; nil where it isn't attached.
+    public var witnessPackets: UInt64?
+    public var witnessBytes: UInt64?
+
+    public init() {}
+
+    /// Each call of the run's program passes or drops one packet.
+    public var programCalls: UInt64 { passedPackets + droppedPackets }
+}
+
+/// The BPF programs of one run, loaded, and the memory they share with us.
+public struct ProgramSet: ~Copyable {
+    private let object: OpaquePointer
+    private let memory: UnsafeMutablePointer<throttle_run>
+
+    /// Loads the programs. Nothing is attached yet.
+    public init(for kernel: KernelVersion, down: Limit, up: Limit) throws(LoadError) {
+        LibBPFLog.start()
+        let embedded = programs_object(kernel >= KernelVersion(5, 12))
+        guard let object = bpf_object__open_mem(embedded.bytes, embedded.size, nil) else {
+            throw LoadError(errno: Errno(rawValue: errno))
+        }
+        guard let map = bpf_object__find_map_by_name(object, ".data.run") else {
+            bpf_object__close(object)
+            throw LoadError(errno: .noSuchFileOrDirectory)
+        }
+        guard bpf_object__load(object) == 0 else {
+            let error = LoadError(errno: Errno(rawValue: errno))
+            bpf_object__close(object)
+            throw error
+        }
+        let mapped = mmap(
+            nil, MemoryLayout<throttle_run>.size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0)
+        guard let mapped, mapped != MAP_FAILED else {
+            let error = LoadError(errno: Errno(rawValue: errno))
+            bpf_object__close(object)
+            throw error
+        }
+        memory = mapped.assumingMemoryBound(to: throttle_run.self)
+        self.object = object
+        memory.pointee.limit = (down.encoded, up.encoded)
+    }
+
+    deinit {
+        munmap(memory, MemoryLayout<throttle_run>.size)
+        bpf_object__close(object)
+    }
+
+    /// The file descriptor of a program, for as long as the set lives.
+    func descriptor(of hook: Hook) -> CInt {
+        bpf_program__fd(bpf_object__find_program_by_name(object, hook.programName))
+    }
+
+    public func counters(_ direction: Direction) -> Counters {
+        // The witness first: what it saw, the run's program has seen before.
+        let witness = direction == .down ? memory.pointee.witness.0 : memory.pointee.witness.1
+        let meter = direction == .down ? memory.pointee.meter.0 : memory.pointee.meter.1
+        var counters = Counters()
+        counters.witnessPackets = witness.packets
+        counters.witnessBytes = witness.bytes
+        counters.passedPackets = meter.passed_packets
+        counters.passedPayloadBytes = meter.passed_payload_bytes
+        counters.passedWireBytes = meter.passed_wire_bytes
+        counters.droppedPackets = meter.dropped_packets
+        counters.droppedPayloadBytes = meter.dropped_payload_bytes
+        counters.activeNanoseconds = meter.last_ns - min(meter.first_ns, meter.last_ns)
+        return counters
+    }
+}

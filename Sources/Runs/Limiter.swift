@@ -1,0 +1,138 @@
+import Cgroups
+import Kernel
+import Logging
+import Programs
+import SystemPackage
+
+/// All that a run sets up on the system. Its scope undoes it, in reverse.
+struct Limiter: ~Copyable {
+    // Destroyed in this order: the last made goes first.
+    private var attachments: Attachments
+    private let programs: ProgramSet
+    private let cgroup: RunCgroup
+    private let log: Logger
+    let method: AttachMethod
+    let hasWitness: Bool
+
+    init(_ plan: RunPlan, log: Logger) throws(SetupError) {
+        let kernel = try checkRequirements()
+        log.debug("kernel \(Host.kernelRelease)")
+        let cgroup = try Limiter.makeCgroup(plan, log)
+        let programs = try setting { () throws(LoadError) in
+            try ProgramSet(for: kernel, down: plan.limit(.down), up: plan.limit(.up))
+        }
+        var attachments = Attachments { log.debug("\($0)") }
+        let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
+        method = try Limiter.attachMeters(&attachments, programs, cgroup, plan.attach, log)
+        self.hasWitness = hasWitness
+        self.attachments = attachments
+        self.programs = programs
+        self.cgroup = cgroup
+        self.log = log
+        log.info("mode police: packets over the limit are dropped (attached by \(method))")
+    }
+
+    var id: String { cgroup.id }
+
+    /// The open directory of the cgroup to start the command in.
+    var cgroupDescriptor: CInt { cgroup.run.descriptor.rawValue }
+
+    func counters(_ direction: Direction) -> Counters {
+        var counters = programs.counters(direction)
+        if !hasWitness {
+            counters.witnessPackets = nil
+            counters.witnessBytes = nil
+        }
+        return counters
+    }
+
+    /// Undoes everything. Returns how many processes the command left running, now unlimited.
+    consuming func undo() -> Int {
+        let left = cgroup.release()
+        log.debug("removing cgroup \(cgroup.parent.path)")
+        return left
+    }
+
+    private static func makeCgroup(_ plan: RunPlan, _ log: Logger) throws(SetupError) -> RunCgroup {
+        try setting { () throws(SystemError) in
+            let base =
+                if let path = plan.cgroupParent { try CgroupDirectory(opening: path) } else {
+                    try CgroupDirectory.ofCaller()
+                }
+            for name in base.sweep() { log.debug("removed cgroup \(base.path)/\(name), left by a dead run") }
+            let cgroup = try RunCgroup(in: base)
+            log.debug("created cgroup \(cgroup.run.path)")
+            return cgroup
+        }
+    }
+
+    /// Attaches the witness to the parent. A parent that is full costs only the proof, not the limit.
+    private static func attachWitness(
+        _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
+        _ choice: AttachChoice, _ log: Logger
+    ) throws(SetupError) -> Bool {
+        for direction in Direction.allCases {
+            do throws(SystemError) {
+                _ = try attach(
+                    Hook(.witness, direction), &attachments, programs, cgroup.parent, choice)
+            } catch  where error.errno == .argListTooLong {
+                log.warning("\(cgroup.parent.path) has 64 programs already: going on without the witness")
+                return false
+            } catch {
+                throw explain(error, cgroup, direction)
+            }
+        }
+        return true
+    }
+
+    private static func attachMeters(
+        _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
+        _ choice: AttachChoice, _ log: Logger
+    ) throws(SetupError) -> AttachMethod {
+        var method = AttachMethod.link
+        for direction in Direction.allCases {
+            do throws(SystemError) {
+                method = try attach(Hook(.meter, direction), &attachments, programs, cgroup.run, choice)
+            } catch {
+                throw explain(error, cgroup, direction)
+            }
+            for (path, program) in obstacles(to: cgroup, direction) where program.mode == .override {
+                log.warning(
+                    """
+                    \(program.described) on \(path) does not see this run's traffic: it was attached with \
+                    BPF_F_ALLOW_OVERRIDE, so the run's programs stand in for it
+                    """)
+            }
+        }
+        return method
+    }
+
+    private static func attach(
+        _ hook: Hook, _ attachments: inout Attachments, _ programs: borrowing ProgramSet,
+        _ cgroup: borrowing CgroupDirectory, _ choice: AttachChoice
+    ) throws(SystemError) -> AttachMethod {
+        if choice != .legacy {
+            do {
+                try attachments.attach(
+                    hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: .link)
+                return .link
+            } catch {
+                // What a kernel says that has no BPF links, or none for cgroups.
+                guard choice == .auto, [.invalidArgument, .noFunction].contains(error.errno) else { throw error }
+            }
+        }
+        try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: .legacy)
+        return .legacy
+    }
+}
+
+/// Runs `body` and turns its error into one for the user.
+func setting<Result: ~Copyable, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+) throws(SetupError) -> Result {
+    do {
+        return try body()
+    } catch {
+        throw SetupError(error)
+    }
+}

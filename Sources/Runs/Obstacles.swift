@@ -1,0 +1,37 @@
+import Cgroups
+import Kernel
+import Programs
+import SystemPackage
+
+extension AttachedProgram {
+    var described: String { "program \(id)" + (name.map { " (\($0))" } ?? "") }
+}
+
+/// The programs at the nearest cgroup above the run that has any: their mode decides what may be attached
+/// below (kernel/bpf/cgroup.c, hierarchy_allows_attach()).
+func obstacles(to cgroup: borrowing RunCgroup, _ direction: Direction) -> [(path: String, AttachedProgram)] {
+    nearestPrograms(from: cgroup.parent.above(), direction)
+}
+
+private func nearestPrograms(
+    from cgroup: consuming CgroupDirectory?, _ direction: Direction
+) -> [(path: String, AttachedProgram)] {
+    guard let cgroup else { return [] }
+    let programs = AttachedProgram.all(on: cgroup.descriptor, direction)
+    if !programs.isEmpty { return programs.map { (cgroup.path, $0) } }
+    return nearestPrograms(from: cgroup.above(), direction)
+}
+
+/// Says what is in the way of an attachment that failed.
+func explain(_ error: SystemError, _ cgroup: borrowing RunCgroup, _ direction: Direction) -> SetupError {
+    guard error.errno == .notPermitted else { return SetupError(error) }
+    for (path, program) in obstacles(to: cgroup, direction) where program.mode == .exclusive {
+        return SetupError(
+            "\(error); \(program.described) is attached to \(path) in mode exclusive (no BPF_F_ALLOW_MULTI), which"
+                + " forbids programs below it: have its owner attach it with BPF_F_ALLOW_MULTI, or give"
+                + " --cgroup-parent a cgroup elsewhere")
+    }
+    return SetupError(
+        "\(error); a program attached without BPF_F_ALLOW_MULTI to a cgroup above, out of sight from here, may"
+            + " forbid it")
+}

@@ -1,0 +1,97 @@
+import Commands
+import FoundationEssentials
+import Programs
+import Units
+
+extension Report {
+    /// The report as one JSON object in one line; throttle(1) has the schema.
+    public var json: String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        // Nothing in the document can fail to encode: its rates are finite.
+        guard let bytes = try? encoder.encode(Document(self)) else { return "{}" }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// The schema. Units are in the key names; `schema` grows when a key changes its meaning or goes.
+    private struct Document: Encodable {
+        let schema = 1
+        let id: String?
+        let name: String
+        let command: [String]
+        let exit_status: Int32?
+        let exit_signal: Int32?
+        let exec_errno: Int32?
+        let elapsed_seconds: Double
+        let mode = "police"
+        let attach_method: String?
+        let count: String
+        let burst_seconds: Double
+        let not_throttled: Bool
+        let warnings: [String]
+        let download: Traffic
+        let upload: Traffic
+
+        init(_ report: Report) {
+            id = report.id
+            name = report.name
+            command = report.command
+            var status: Int32?
+            var signal: Int32?
+            var errno: Int32?
+            switch report.outcome {
+            case .exited(let code): status = code
+            case .killed(let number): signal = number
+            case .notExecuted(let error): errno = error.rawValue
+            case nil: break
+            }
+            exit_status = status
+            exit_signal = signal
+            exec_errno = errno
+            elapsed_seconds = Double(report.elapsedNanoseconds) / 1e9
+            attach_method = report.method?.rawValue
+            count = report.down.counting.rawValue
+            burst_seconds = report.burst.seconds
+            not_throttled = report.isNotThrottled
+            warnings = report.warnings
+            download = Traffic(report.down, report.verdict(report.down))
+            upload = Traffic(report.up, report.verdict(report.up))
+        }
+    }
+
+    private struct Traffic: Encodable {
+        let limit_bytes_per_second: UInt64?
+        let achieved_bytes_per_second: Double
+        let achieved_ratio: Double?
+        let verdict: Verdict
+        let active_seconds: Double
+        let program_calls: UInt64
+        let passed_packets: UInt64
+        let passed_payload_bytes: UInt64
+        let passed_wire_bytes: UInt64
+        let dropped_packets: UInt64
+        let dropped_payload_bytes: UInt64
+        let dropped_packet_share: Double
+        let witness_packets: UInt64?
+        let witness_bytes: UInt64?
+
+        init(_ direction: DirectionReport, _ verdict: Verdict) {
+            let counters = direction.counters
+            limit_bytes_per_second =
+                if case .bytesPerSecond(let rate) = direction.limit { rate } else { nil }
+            achieved_bytes_per_second = direction.achieved
+            achieved_ratio = direction.ratio
+            self.verdict = verdict
+            active_seconds = Double(counters.activeNanoseconds) / 1e9
+            program_calls = counters.programCalls
+            passed_packets = counters.passedPackets
+            passed_payload_bytes = counters.passedPayloadBytes
+            passed_wire_bytes = counters.passedWireBytes
+            dropped_packets = counters.droppedPackets
+            dropped_payload_bytes = counters.droppedPayloadBytes
+            dropped_packet_share = direction.droppedShare
+            witness_packets = counters.witnessPackets
+            witness_bytes = counters.witnessBytes
+        }
+    }
+}

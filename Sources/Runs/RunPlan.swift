@@ -1,0 +1,32 @@
+import Programs
+import Units
+
+/// Which way of attaching to use.
+public enum AttachChoice: String, Sendable, CaseIterable {
+    /// By link, and by the legacy call where the kernel has no links for cgroups.
+    case auto
+    case link
+    case legacy
+}
+
+/// Everything that a run was asked for, checked before anything on the system is touched.
+public struct RunPlan: Sendable {
+    public var down: Rate = .unlimited
+    public var up: Rate = .unlimited
+    /// How much unused time may be caught up on; covers TCP's minimum retransmission timeout of 200 ms.
+    public var burst = TimeSpan(nanoseconds: 200_000_000)
+    public var counting: Counting = .payload
+    public var attach: AttachChoice = .auto
+    /// Directory of the cgroup to make the run's below; nil: the caller's cgroup.
+    public var cgroupParent: String?
+    /// For people; nil: the command's first word.
+    public var name: String?
+    /// Whether to run unlimited, with a warning, where limiting can't be set up.
+    public var bestEffort = false
+
+    public init() {}
+
+    func limit(_ direction: Direction) -> Limit {
+        Limit(rate: direction == .down ? down : up, burst: burst, counting: counting)
+    }
+}

@@ -1,0 +1,62 @@
+import Glibc
+import Kernel
+import Logging
+
+/// Log lines on standard error, each with our name in front.
+struct StandardErrorHandler: LogHandler {
+    var logLevel: Logger.Level
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        OutputFile.standardError("throttle: \(event.level == .debug ? "debug: " : "")\(event.message)\n")
+    }
+}
+
+extension Logger {
+    init(label: String, level: Logger.Level) {
+        self.init(label: label) { _ in StandardErrorHandler(logLevel: level) }
+    }
+
+    /// Prints lines that were asked for, whatever the level.
+    func lines(_ text: String) {
+        for line in text.split(separator: "\n") { OutputFile.standardError("throttle: \(line)\n") }
+    }
+}
+
+/// A file that a report goes to.
+struct OutputFile: ~Copyable {
+    private let descriptor: Descriptor
+    private let path: String
+
+    /// Opens or creates the file; its content stays until there is a new one.
+    init(_ path: String) throws {
+        do {
+            descriptor = try Descriptor(opening: path, O_WRONLY | O_CREAT, mode: 0o666)
+        } catch {
+            throw SystemError("open", path, errno: error)
+        }
+        self.path = path
+    }
+
+    func replace(with text: String) throws {
+        // Fails on a pipe or a device, which has nothing to cut.
+        _ = ftruncate(descriptor.rawValue, 0)
+        do {
+            try descriptor.write(text)
+        } catch {
+            throw SystemError("write", path, errno: error)
+        }
+    }
+
+    /// Writes to standard error as far as it takes the text: there is nobody left to tell.
+    static func standardError(_ text: String) {
+        let standardError = Descriptor(owning: 2)
+        try? standardError.write(text)
+        _ = standardError.release()
+    }
+}

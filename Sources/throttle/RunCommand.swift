@@ -1,0 +1,65 @@
+import ArgumentParser
+import Commands
+import Glibc
+import Kernel
+import Logging
+import Programs
+import Runs
+import Units
+
+/// `throttle run`: the options, and what becomes of them.
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Run a command with limited bandwidth.",
+        usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...]",
+        discussion: """
+            RATE is in bytes per second: 50k, 1.5M, 512KiB/s; in bits: 800kbit; or 'unlimited'.
+            THROTTLE_DOWN and THROTTLE_UP give defaults. The exit status is the command's own; 125: throttle
+            itself failed, 126: the command can't be executed, 127: it wasn't found.
+            """)
+
+    @OptionGroup(title: "Limits") var limits: LimitOptions
+    @OptionGroup(title: "Setting up") var setup: SetupOptions
+    @OptionGroup(title: "Reporting") var reporting: ReportingOptions
+
+    @Argument(parsing: .captureForPassthrough, help: ArgumentHelp(visibility: .hidden))
+    var command: [String] = []
+
+    func validate() throws {
+        if let first = command.first, first.hasPrefix("-"), first != "--" {
+            throw ValidationError("Unknown option '\(first)'. A command that starts with '-' goes after '--'.")
+        }
+        if commandWords == 0 { throw ValidationError("No command to run. It follows the options, or '--'.") }
+        _ = try plan()
+    }
+
+    /// How many of the last words are the command's.
+    private var commandWords: Int { command.first == "--" ? command.count - 1 : command.count }
+
+    private func plan() throws -> RunPlan {
+        var plan = RunPlan()
+        (plan.down, plan.up) = try limits.rates()
+        plan.burst = limits.burst
+        plan.counting = limits.count
+        plan.attach = setup.attach
+        plan.cgroupParent = setup.cgroupParent
+        plan.name = setup.name
+        plan.bestEffort = setup.bestEffort
+        return plan
+    }
+
+    /// Runs the command and reports. Returns how it ended.
+    func execute() throws -> Outcome {
+        let output = try reporting.openOutput()
+        let log = Logger(label: "throttle", level: reporting.logLevel)
+        let caller = try Caller()
+        let run = Run(try plan(), Command(lastWords: commandWords), log: log)
+        let (outcome, report) = try run.execute(as: caller)
+        if case .notExecuted(let error) = outcome {
+            log.error("can't execute '\(report.command[0])': \(error)")
+        }
+        try reporting.publish(report, to: output, log)
+        return outcome
+    }
+}

@@ -1,0 +1,170 @@
+import ArgumentParser
+import Glibc
+import Kernel
+import Logging
+import Programs
+import Runs
+import SystemPackage
+import Units
+
+struct LimitOptions: ParsableArguments {
+    @Option(
+        name: [.customShort("d", allowingJoined: true), .long],
+        help: ArgumentHelp("Limit downloads (default: $THROTTLE_DOWN).", valueName: "rate"),
+        transform: { try valid($0, Rate.init) })
+    var down: Rate?
+
+    @Option(
+        name: [.customShort("u", allowingJoined: true), .long],
+        help: ArgumentHelp("Limit uploads (default: $THROTTLE_UP).", valueName: "rate"),
+        transform: { try valid($0, Rate.init) })
+    var up: Rate?
+
+    @Option(
+        help: ArgumentHelp("Unused time to catch up on, 1ms to 60s.", valueName: "time"),
+        transform: { try LimitOptions.burst($0) })
+    var burst = RunPlan().burst
+
+    @Option(help: "What a limit counts.")
+    var count = Counting.payload
+
+    /// Both limits, with the environment's defaults.
+    func rates() throws -> (down: Rate, up: Rate) {
+        let down = try down ?? LimitOptions.fromEnvironment("THROTTLE_DOWN")
+        let up = try up ?? LimitOptions.fromEnvironment("THROTTLE_UP")
+        if down == nil && up == nil {
+            throw ValidationError("No limit given. Use --down RATE, --up RATE or both, such as --down 50k.")
+        }
+        return (down ?? .unlimited, up ?? .unlimited)
+    }
+
+    private static func fromEnvironment(_ variable: String) throws -> Rate? {
+        guard let value = getenv(variable).map({ String(cString: $0) }), !value.isEmpty else { return nil }
+        do {
+            return try Rate(value)
+        } catch {
+            throw ValidationError("\(variable): \(error)")
+        }
+    }
+
+    private static func burst(_ text: String) throws -> TimeSpan {
+        let burst = try valid(text, TimeSpan.init)
+        guard (1_000_000...60_000_000_000).contains(burst.nanoseconds) else {
+            throw ValidationError("'\(text)' is out of range: a burst is 1ms to 60s")
+        }
+        return burst
+    }
+}
+
+struct SetupOptions: ParsableArguments {
+    @Option(help: "How limits are held.", transform: { try SetupOptions.mode($0) })
+    var mode = "police"
+
+    @Option(help: "How programs are attached.")
+    var attach = AttachChoice.auto
+
+    @Option(
+        help: ArgumentHelp("Make the run's cgroup below this one (default: the caller's).", valueName: "directory"),
+        completion: .directory)
+    var cgroupParent: String?
+
+    @Option(
+        help: ArgumentHelp("A name for the run in reports.", valueName: "name"),
+        transform: { try SetupOptions.name($0) })
+    var name: String?
+
+    @Flag(help: "Run without limits, with a warning, where they can't be set up.")
+    var bestEffort = false
+
+    private static func mode(_ text: String) throws -> String {
+        switch text {
+        case "police": return text
+        case "auto", "shape": throw ValidationError("mode '\(text)' is not built yet: use police")
+        default: throw ValidationError("'\(text)' is not a mode: use police")
+        }
+    }
+
+    private static func name(_ text: String) throws -> String {
+        let isPlain = text.utf8.allSatisfy {
+            UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 | 0x20 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
+                || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)
+        }
+        guard isPlain, (1...64).contains(text.utf8.count) else {
+            throw ValidationError("'\(text)' is not a name: use 1 to 64 letters, digits, '.', '_' and '-'")
+        }
+        return text
+    }
+}
+
+/// How a report looks.
+enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
+    case text, json
+
+    /// What main puts behind a bare --stats; no word on a command line can hold a NUL.
+    static let bareMark = "\0"
+
+    init?(argument: String) {
+        self.init(rawValue: argument == ReportFormat.bareMark ? "text" : argument)
+    }
+}
+
+struct ReportingOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp("Report at the end, on standard error. Also just --stats.", valueName: "text|json"))
+    var stats: ReportFormat?
+
+    @Option(help: ArgumentHelp("Write the report to this file.", valueName: "path"), completion: .file())
+    var statsFile: String?
+
+    @Flag(name: .shortAndLong, help: "Say what was chosen and why, and report at the end.")
+    var verbose = false
+
+    @Flag(help: "Log every attachment and detachment too.")
+    var debug = false
+
+    @Flag(name: .shortAndLong, help: "No warnings, only errors.")
+    var quiet = false
+
+    func validate() throws {
+        if quiet && (verbose || debug) { throw ValidationError("--quiet can't be combined with --verbose or --debug") }
+    }
+
+    var logLevel: Logger.Level {
+        debug ? .debug : verbose ? .info : quiet ? .error : .warning
+    }
+
+    /// Opens --stats-file before anything else happens, so that a bad path stops the run.
+    func openOutput() throws -> OutputFile? {
+        guard let path = statsFile else { return nil }
+        return try OutputFile(path)
+    }
+
+    /// Writes the report where it was asked for. A run whose limit didn't hold says so in any case.
+    func publish(_ report: Report, to file: borrowing OutputFile?, _ log: Logger) throws {
+        let text = stats == .json ? report.json : report.text
+        switch file {
+        case .some(let file):
+            try file.replace(with: text + "\n")
+            if verbose { log.lines(report.text) }
+        case nil where stats == .json:
+            OutputFile.standardError(text + "\n")
+            if verbose { log.lines(report.text) }
+        case nil where stats != nil || verbose:
+            log.lines(text)
+        case nil:
+            if report.isNotThrottled && report.id != nil { log.warning("NOT THROTTLED: \(report.warnings[0])") }
+        }
+    }
+}
+
+extension Counting: ExpressibleByArgument {}
+extension AttachChoice: ExpressibleByArgument {}
+
+/// Turns the reason why a value is refused into what the parser prints.
+func valid<Value>(_ text: String, _ parse: (String) throws(InvalidQuantity) -> Value) throws -> Value {
+    do {
+        return try parse(text)
+    } catch {
+        throw ValidationError("\(error)")
+    }
+}

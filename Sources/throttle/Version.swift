@@ -1,0 +1,2 @@
+/// The version of the package, as `--version` prints it.
+let version = "0.1.0"
