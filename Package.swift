@@ -40,11 +40,19 @@ let package = Package(
 
         .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: [.treatAllWarnings(as: .error)]),
         .target(
-            name: "TestSupport", dependencies: ["Kernel", "Cgroups"], path: "Tests/TestSupport",
+            name: "TestSupport",
+            dependencies: ["Kernel", "Cgroups", "Programs", "CLibBPF", "CTestSupport", system],
+            path: "Tests/TestSupport",
             swiftSettings: strict),
         .testTarget(name: "UnitsTests", dependencies: ["Units", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "CgroupsTests", dependencies: ["Cgroups", "Kernel", "TestSupport", system], swiftSettings: strict),
+        .testTarget(
+            name: "ProgramsTests",
+            dependencies: [
+                "Programs", "Cgroups", "Kernel", "Units", "CLibBPF", "CPrograms", "CTestSupport", "TestSupport", system,
+            ],
+            swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c2x

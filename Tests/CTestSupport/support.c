@@ -37,3 +37,21 @@ int test_load_passing_program(const char *name, uint32_t expected)
 	strncpy(attr.prog_name, name, sizeof(attr.prog_name) - 1);
 	return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
 }
+
+int test_run_program(int program, const void *frame, uint32_t size, uint32_t gso_segs, uint32_t gso_size,
+		     uint32_t repeat)
+{
+	struct __sk_buff context = {.gso_segs = gso_segs, .gso_size = gso_size};
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.test.prog_fd = (uint32_t)program;
+	attr.test.data_in = (uintptr_t)frame;
+	attr.test.data_size_in = size;
+	attr.test.ctx_in = (uintptr_t)&context;
+	attr.test.ctx_size_in = sizeof(context);
+	attr.test.repeat = repeat;
+	if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof(attr)) < 0)
+		return -1;
+	return (int)attr.test.retval;
+}

@@ -3,6 +3,7 @@ import Glibc
 import Kernel
 import SystemPackage
 import Synchronization
+import Testing
 
 /// A cgroup of the test's own below the one that the tests run in; its scope removes it with all below.
 public struct TestCgroup: ~Copyable {
@@ -19,6 +20,7 @@ public struct TestCgroup: ~Copyable {
 
     deinit {
         removeTree(path)
+        if access(path, F_OK) == 0 { Issue.record("left cgroup \(path)") }
     }
 
     public func open(_ child: String? = nil) throws -> CgroupDirectory {
