@@ -53,6 +53,20 @@ let package = Package(
                 "Programs", "Cgroups", "Kernel", "Units", "CLibBPF", "CPrograms", "CTestSupport", "TestSupport", system,
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "RunsTests",
+            dependencies: [
+                "Runs", "Cgroups", "Commands", "Kernel", "Programs", "Units", "CLibBPF", "CTestSupport", "TestSupport",
+                logging, system,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ThrottleTests",
+            dependencies: [
+                "throttle", "Kernel", "Programs", "Runs", "Units", logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c2x
