@@ -30,7 +30,7 @@ private func split(_ bytes: UnsafeBufferPointer<UInt8>, length: UInt32) -> packe
         for count in 1..<sample.bytes.count {
             let result = split(Array(sample.bytes.prefix(count)), length: UInt32(count))
             #expect(result.payload <= count && result.headers <= count)
-            #expect(result.headers == 0 ? result.payload == count : result.payload + result.headers == UInt32(count))
+            #expect(result.headers == 0 ? result.payload == count : result.payload &+ result.headers == UInt32(count))
         }
     }
 
@@ -100,7 +100,7 @@ private func split(_ bytes: UnsafeBufferPointer<UInt8>, length: UInt32) -> packe
                 let length = UInt32(count) + (round % 5 == 0 ? UInt32(random.magnitude(bits: 19)) : 0)
                 let result = split(UnsafeBufferPointer(bytes), length: length)
                 let isSound =
-                    result.payload + result.headers == length || result.headers == 0 && result.payload == length
+                    result.payload &+ result.headers == length || result.headers == 0 && result.payload == length
                 if !isSound || result.bare_tcp && result.payload != 0 {
                     Issue.record("\(Array(bytes)) of \(length): \(result)")
                 }
