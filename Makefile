@@ -15,7 +15,7 @@ RELEASE := -c release -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker 
 SWIFTPM := --pkg-config-path build/pkgconfig
 COMPLETIONS := build/completions/throttle.bash build/completions/_throttle build/completions/throttle.fish
 C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c)
-SHELL_FILES := .ci/run $(wildcard scripts/*)
+SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev pkg-config
 DEMO_PACKAGES := python3 wget

@@ -39,7 +39,7 @@ public struct Counters: Sendable, Equatable {
     public var passedWireBytes: UInt64 = 0
     public var droppedPackets: UInt64 = 0
     public var droppedPayloadBytes: UInt64 = 0
-    /// Time from the first packet to the last.
+    /// Time from the first packet that was charged to the last; 0 where nothing is limited.
     public var activeNanoseconds: UInt64 = 0
     /// Packets, and bytes from their network headers on, that the parent's program saw; nil where it isn't attached.
     public var witnessPackets: UInt64?
@@ -59,7 +59,7 @@ public struct ProgramSet: ~Copyable {
     /// Loads the programs. Nothing is attached yet.
     public init(for kernel: KernelVersion, down: Limit, up: Limit) throws(LoadError) {
         LibBPFLog.start()
-        let embedded = programs_object(kernel >= KernelVersion(5, 12))
+        let embedded = programs_object(ProgramSet.hasCompareAndExchange(kernel))
         guard let object = bpf_object__open_mem(embedded.bytes, embedded.size, nil) else {
             throw LoadError(errno: Errno(rawValue: errno))
         }
@@ -82,6 +82,14 @@ public struct ProgramSet: ~Copyable {
         memory = mapped.assumingMemoryBound(to: throttle_run.self)
         self.object = object
         memory.pointee.limit = (down.encoded, up.encoded)
+    }
+
+    private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }
+
+    /// Which of the two sets of programs a kernel gets, and why, for people.
+    public static func variant(for kernel: KernelVersion) -> String {
+        hasCompareAndExchange(kernel)
+            ? "with cmpxchg (Linux 5.12 and newer)" : "without cmpxchg (new in Linux 5.12)"
     }
 
     deinit {

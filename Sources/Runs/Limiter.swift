@@ -18,9 +18,7 @@ struct Limiter: ~Copyable {
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
         let cgroup = try Limiter.makeCgroup(plan, log)
-        let programs = try setting { () throws(LoadError) in
-            try ProgramSet(for: kernel, down: plan.limit(.down), up: plan.limit(.up))
-        }
+        let programs = try Limiter.load(plan, kernel, log)
         var attachments = Attachments { log.debug("\($0)") }
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         method = try Limiter.attachMeters(&attachments, programs, cgroup, plan.attach, log)
@@ -63,6 +61,19 @@ struct Limiter: ~Copyable {
             let cgroup = try RunCgroup(in: base)
             log.debug("created cgroup \(cgroup.run.path)")
             return cgroup
+        }
+    }
+
+    private static func load(
+        _ plan: RunPlan, _ kernel: KernelVersion, _ log: Logger
+    ) throws(SetupError) -> ProgramSet {
+        do throws(LoadError) {
+            let programs = try ProgramSet(for: kernel, down: plan.limit(.down), up: plan.limit(.up))
+            log.debug("loaded the programs \(ProgramSet.variant(for: kernel))")
+            return programs
+        } catch {
+            for line in error.log { log.debug("\(line)") }
+            throw SetupError(error)
         }
     }
 

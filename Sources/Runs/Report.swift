@@ -23,10 +23,17 @@ public struct DirectionReport: Sendable {
     /// Bytes that passed, as the limit counts them.
     var passedBytes: UInt64 { counting == .wire ? counters.passedWireBytes : counters.passedPayloadBytes }
 
-    /// Bytes per second from the first packet to the last, over at least one second: a transfer
-    /// that fits into the burst has no rate of its own.
-    public var achieved: Double {
-        Double(passedBytes) / max(1, Double(counters.activeNanoseconds) / 1e9)
+    /// The time that `achieved` is averaged over: from the first to the last packet that was charged, at
+    /// least one second, as a transfer that fits into the burst has no rate of its own. Without a limit,
+    /// nothing is charged, and it is the time of the whole run.
+    public internal(set) var averagedSeconds = 1.0
+
+    /// Bytes per second.
+    public var achieved: Double { Double(passedBytes) / averagedSeconds }
+
+    mutating func average(over elapsedNanoseconds: UInt64) {
+        let active = limit == .unlimited ? elapsedNanoseconds : counters.activeNanoseconds
+        averagedSeconds = max(1, Double(active) / 1e9)
     }
 
     /// Achieved rate over limit; nil where there is none.
@@ -78,8 +85,11 @@ public struct Report: Sendable {
     }
 
     /// Takes the end of the run down, and what it says about the limits.
-    mutating func end(_ outcome: Outcome) {
+    mutating func end(_ outcome: Outcome, after elapsedNanoseconds: UInt64) {
         self.outcome = outcome
+        self.elapsedNanoseconds = elapsedNanoseconds
+        down.average(over: elapsedNanoseconds)
+        up.average(over: elapsedNanoseconds)
         guard id != nil else { return }
         if hasMoved {
             warnings.append(

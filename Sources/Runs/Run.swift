@@ -20,53 +20,55 @@ public struct Run {
     /// Runs the command to its end. When this returns or throws, nothing of the run is left on the system.
     public func execute(as caller: borrowing Caller) throws(SetupError) -> (Outcome, Report) {
         var report = Report(plan, command)
-        let limiter: Limiter?
-        do throws(SetupError) {
-            limiter = try Limiter(plan, log: log)
-        } catch {
-            guard plan.bestEffort else { throw error }
-            log.warning("NOT THROTTLED: running without limits, as \(error)")
-            report.warnings.append("\(error)")
-            limiter = nil
-        }
-        if limiter != nil { noteInheritedSockets() }
+        let limiter = try makeLimiter(&report)
         do throws(SystemError) {
-            return try start(limiter, &report, as: caller)
+            let outcome = try runCommand(under: limiter, &report, as: caller)
+            return (outcome, report)
         } catch {
             throw SetupError(error)
         }
     }
 
-    private func start(
-        _ limiter: consuming Limiter?, _ report: inout Report, as caller: borrowing Caller
-    ) throws(SystemError) -> (Outcome, Report) {
-        guard let limiter else {
-            var running = try command.start(in: nil, as: caller)
-            let outcome = try running.supervise(as: caller)
-            running.reap()
-            report.end(outcome)
-            return (outcome, report)
+    /// nil where limiting can't be set up and --best-effort does without.
+    private func makeLimiter(_ report: inout Report) throws(SetupError) -> Limiter? {
+        do throws(SetupError) {
+            return try Limiter(plan, log: log)
+        } catch {
+            guard plan.bestEffort else { throw error }
+            log.warning("NOT THROTTLED: running without limits, as \(error)")
+            report.warnings.append("\(error)")
+            return nil
         }
+    }
+
+    private func runCommand(
+        under limiter: consuming Limiter?, _ report: inout Report, as caller: borrowing Caller
+    ) throws(SystemError) -> Outcome {
+        noteInheritedSockets()
         let started = Host.monotonicNanoseconds
-        var running = try command.start(in: limiter.cgroupDescriptor, as: caller)
+        var running = try command.start(in: limiter?.cgroupDescriptor, as: caller)
         let home = cgroup(of: running.pid)
         let outcome = try running.supervise(as: caller)
         report.hasMoved = cgroup(of: running.pid) != home
         running.reap()
-        report.elapsedNanoseconds = Host.monotonicNanoseconds - started
-        report.method = limiter.method
-        report.id = limiter.id
-        report.down.counters = limiter.counters(.down)
-        report.up.counters = limiter.counters(.up)
-        let left = limiter.undo()
-        if left > 0 {
-            let warning =
-                "the command left \(left) \(left == 1 ? "process" : "processes") running, not limited any more"
-            report.warnings.append(warning)
-            log.warning("\(warning)")
+        let elapsed = Host.monotonicNanoseconds - started
+        if let limiter {
+            report.method = limiter.method
+            report.id = limiter.id
+            report.down.counters = limiter.counters(.down)
+            report.up.counters = limiter.counters(.up)
+            warnOfProcesses(limiter.undo(), &report)
         }
-        report.end(outcome)
-        return (outcome, report)
+        report.end(outcome, after: elapsed)
+        return outcome
+    }
+
+    private func warnOfProcesses(_ left: Int, _ report: inout Report) {
+        if left == 0 { return }
+        let warning =
+            "the command left \(left) \(left == 1 ? "process" : "processes") running, not limited any more"
+        report.warnings.append(warning)
+        log.warning("\(warning)")
     }
 
     /// Where a process is, as /proc says; still told of a zombie.

@@ -9,19 +9,19 @@ import Units
 
 struct LimitOptions: ParsableArguments {
     @Option(
-        name: [.customShort("d", allowingJoined: true), .long],
+        name: [.long, .customShort("d", allowingJoined: true)],
         help: ArgumentHelp("Limit downloads (default: $THROTTLE_DOWN).", valueName: "rate"),
         transform: { try valid($0, Rate.init) })
     var down: Rate?
 
     @Option(
-        name: [.customShort("u", allowingJoined: true), .long],
+        name: [.long, .customShort("u", allowingJoined: true)],
         help: ArgumentHelp("Limit uploads (default: $THROTTLE_UP).", valueName: "rate"),
         transform: { try valid($0, Rate.init) })
     var up: Rate?
 
     @Option(
-        help: ArgumentHelp("Unused time to catch up on, 1ms to 60s.", valueName: "time"),
+        help: ArgumentHelp("Unused time to catch up on, 1ms to 60s (default: 200ms).", valueName: "time"),
         transform: { try LimitOptions.burst($0) })
     var burst = RunPlan().burst
 
@@ -57,7 +57,7 @@ struct LimitOptions: ParsableArguments {
 }
 
 struct SetupOptions: ParsableArguments {
-    @Option(help: "How limits are held.", transform: { try SetupOptions.mode($0) })
+    @Option(help: "How limits are held (default: police).", transform: { try SetupOptions.mode($0) })
     var mode = "police"
 
     @Option(help: "How programs are attached.")
