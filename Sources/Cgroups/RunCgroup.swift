@@ -44,19 +44,22 @@ public struct RunCgroup: ~Copyable {
     private static func makeParent(
         in base: borrowing CgroupDirectory
     ) throws(SystemError) -> CgroupDirectory {
-        for attempt in 1... {
+        var failure = Errno.fileExists
+        for attempt in 1...100 {
             // Processes of several pid namespaces may share a cgroup, so a pid alone can be taken.
             let name = "throttle-\(getpid())" + (attempt == 1 ? "" : "-\(attempt)")
             do throws(Errno) {
                 let parent = try base.makeChild(name)
                 if parent.lock() && base.contains(name, as: parent) { return parent }
-            } catch .fileExists, .noSuchFileOrDirectory {
+            } catch .fileExists {
                 continue
             } catch {
-                throw SystemError("create cgroup", "\(base.path)/\(name)", errno: error, hint: hint(for: error))
+                failure = error
+                // Another run's sweep may have taken the cgroup before it was locked.
+                if error != .noSuchFileOrDirectory { break }
             }
         }
-        fatalError("unreachable: the loop above has no end")
+        throw SystemError("create a cgroup in", base.path, errno: failure, hint: hint(for: failure))
     }
 
     private static func hint(for errno: Errno) -> String? {
