@@ -78,7 +78,8 @@ format:
 	$(Q)$(SWIFT) format --in-place --recursive Package.swift Sources Tests
 	$(Q)clang-format -i $(C_FILES)
 
-install: build
+install:
+	$(Q)test -x $(BINARY) || { echo "make install: nothing built yet: run make first" >&2; exit 1; }
 	$(Q)install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/throttle
 	$(Q)install -D -m 644 man/throttle.1 $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1
 	$(Q)install -D -m 644 completions/throttle.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle

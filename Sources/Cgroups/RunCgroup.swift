@@ -10,9 +10,10 @@ public struct RunCgroup: ~Copyable {
     public let parent: CgroupDirectory
     public let run: CgroupDirectory
     let base: CgroupDirectory
+    private let log: UndoLog
 
     /// Makes both cgroups below `base`.
-    public init(in base: consuming CgroupDirectory) throws(SystemError) {
+    public init(in base: consuming CgroupDirectory, log: @escaping UndoLog) throws(SystemError) {
         let parent = try RunCgroup.makeParent(in: base)
         let name = parent.name
         do {
@@ -24,12 +25,15 @@ public struct RunCgroup: ~Copyable {
         id = RunCgroup.id(of: name) ?? name
         self.parent = parent
         self.base = base
+        self.log = log
+        log("created cgroup \(run.path)", false)
     }
 
     deinit {
         run.removeTree()
         parent.removeChild("run")
-        base.removeChild(parent.name)
+        let isRemoved = base.removeChild(parent.name)
+        log(isRemoved ? "removed cgroup \(parent.path)" : "\(SystemError("remove cgroup", parent.path))", !isRemoved)
     }
 
     /// The id in the name of a run's parent cgroup (a pid, and a number where that was taken), nil if

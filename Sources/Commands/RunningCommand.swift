@@ -46,7 +46,7 @@ public struct RunningCommand: ~Copyable {
     }
 
     /// Removes the zombie.
-    public consuming func reap() {
+    public func reap() {
         var value: CInt = 0
         _ = kernel_child_change(descriptor.rawValue, true, &value)
     }

@@ -10,7 +10,6 @@ struct Limiter: ~Copyable {
     private var attachments: Attachments
     private let programs: ProgramSet
     private let cgroup: RunCgroup
-    private let log: Logger
     let method: AttachMethod
     let hasWitness: Bool
 
@@ -19,14 +18,13 @@ struct Limiter: ~Copyable {
         log.debug("kernel \(Host.kernelRelease)")
         let cgroup = try Limiter.makeCgroup(plan, log)
         let programs = try Limiter.load(plan, kernel, log)
-        var attachments = Attachments { log.debug("\($0)") }
+        var attachments = Attachments(log: Limiter.undoLog(log))
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         method = try Limiter.attachMeters(&attachments, programs, cgroup, plan.attach, log)
         self.hasWitness = hasWitness
         self.attachments = attachments
         self.programs = programs
         self.cgroup = cgroup
-        self.log = log
         log.info("mode police: packets over the limit are dropped (attached by \(method))")
     }
 
@@ -46,9 +44,11 @@ struct Limiter: ~Copyable {
 
     /// Undoes everything. Returns how many processes the command left running, now unlimited.
     consuming func undo() -> Int {
-        let left = cgroup.release()
-        log.debug("removing cgroup \(cgroup.parent.path)")
-        return left
+        cgroup.release()
+    }
+
+    private static func undoLog(_ log: Logger) -> UndoLog {
+        { line, isFailure in log.log(level: isFailure ? .warning : .debug, "\(line)") }
     }
 
     private static func makeCgroup(_ plan: RunPlan, _ log: Logger) throws(SetupError) -> RunCgroup {
@@ -58,9 +58,7 @@ struct Limiter: ~Copyable {
                     try CgroupDirectory.ofCaller()
                 }
             for name in base.sweep() { log.debug("removed cgroup \(base.path)/\(name), left by a dead run") }
-            let cgroup = try RunCgroup(in: base)
-            log.debug("created cgroup \(cgroup.run.path)")
-            return cgroup
+            return try RunCgroup(in: base, log: Limiter.undoLog(log))
         }
     }
 

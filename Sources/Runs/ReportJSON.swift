@@ -52,7 +52,7 @@ extension Report {
             attach_method = report.method?.rawValue
             count = report.down.counting.rawValue
             burst_seconds = report.burst.seconds
-            not_throttled = report.isNotThrottled
+            not_throttled = !report.reasons.isEmpty
             warnings = report.warnings
             download = Traffic(report.down, report.verdict(report.down))
             upload = Traffic(report.up, report.verdict(report.up))

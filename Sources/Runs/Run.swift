@@ -20,55 +20,59 @@ public struct Run {
     /// Runs the command to its end. When this returns or throws, nothing of the run is left on the system.
     public func execute(as caller: borrowing Caller) throws(SetupError) -> (Outcome, Report) {
         var report = Report(plan, command)
-        let limiter = try makeLimiter(&report)
+        let started = try start(&report, as: caller)
         do throws(SystemError) {
-            let outcome = try runCommand(under: limiter, &report, as: caller)
+            let outcome = try follow(started, &report, as: caller)
             return (outcome, report)
         } catch {
             throw SetupError(error)
         }
     }
 
-    /// nil where limiting can't be set up and --best-effort does without.
-    private func makeLimiter(_ report: inout Report) throws(SetupError) -> Limiter? {
-        do throws(SetupError) {
-            return try Limiter(plan, log: log)
+    /// The command, held before its exec, and what limits it: nothing where that can't be set up and
+    /// --best-effort does without.
+    private struct Started: ~Copyable {
+        var running: RunningCommand
+        let limiter: Limiter?
+    }
+
+    private func start(_ report: inout Report, as caller: borrowing Caller) throws(SetupError) -> Started {
+        do {
+            let limiter = try Limiter(plan, log: log)
+            noteInheritedSockets()
+            let running = try command.start(in: limiter.cgroupDescriptor, as: caller)
+            return Started(running: running, limiter: limiter)
         } catch {
-            guard plan.bestEffort else { throw error }
-            log.warning("NOT THROTTLED: running without limits, as \(error)")
-            report.warnings.append("\(error)")
-            return nil
+            guard plan.bestEffort else { throw SetupError(error) }
+            log.error("NOT THROTTLED: running without limits, as \(error)")
+            report.setupFailure = "\(error)"
+        }
+        do {
+            return Started(running: try command.start(in: nil, as: caller), limiter: nil)
+        } catch {
+            throw SetupError(error)
         }
     }
 
-    private func runCommand(
-        under limiter: consuming Limiter?, _ report: inout Report, as caller: borrowing Caller
+    private func follow(
+        _ started: consuming Started, _ report: inout Report, as caller: borrowing Caller
     ) throws(SystemError) -> Outcome {
-        noteInheritedSockets()
-        let started = Host.monotonicNanoseconds
-        var running = try command.start(in: limiter?.cgroupDescriptor, as: caller)
-        let home = cgroup(of: running.pid)
-        let outcome = try running.supervise(as: caller)
-        report.hasMoved = cgroup(of: running.pid) != home
-        running.reap()
-        let elapsed = Host.monotonicNanoseconds - started
-        if let limiter {
+        let began = Host.monotonicNanoseconds
+        let home = cgroup(of: started.running.pid)
+        let outcome = try started.running.supervise(as: caller)
+        report.hasMoved = cgroup(of: started.running.pid) != home
+        let elapsed = Host.monotonicNanoseconds - began
+        started.running.reap()
+        if let limiter = started.limiter {
             report.method = limiter.method
             report.id = limiter.id
             report.down.counters = limiter.counters(.down)
             report.up.counters = limiter.counters(.up)
-            warnOfProcesses(limiter.undo(), &report)
+            report.leftBehind = limiter.undo()
+            if report.leftBehind > 0, let warning = report.warnings.last { log.warning("\(warning)") }
         }
         report.end(outcome, after: elapsed)
         return outcome
-    }
-
-    private func warnOfProcesses(_ left: Int, _ report: inout Report) {
-        if left == 0 { return }
-        let warning =
-            "the command left \(left) \(left == 1 ? "process" : "processes") running, not limited any more"
-        report.warnings.append(warning)
-        log.warning("\(warning)")
     }
 
     /// Where a process is, as /proc says; still told of a zombie.

@@ -28,8 +28,9 @@ struct RunCommand: ParsableCommand {
 
     func validate() throws {
         if let first = command.first, first.hasPrefix("-"), first != "--" {
-            // The parser takes its own help flag for the start of the command, too.
+            // The parser takes its own flags for the start of the command, too.
             if ["-h", "--help"].contains(first) { throw CleanExit.helpRequest(self) }
+            if first == "--version" { throw CleanExit.message(version) }
             throw ValidationError("Unknown option '\(first)'. A command that starts with '-' goes after '--'.")
         }
         if commandWords == 0 { throw ValidationError("No command to run. It follows the options, or '--'.") }
@@ -61,7 +62,7 @@ struct RunCommand: ParsableCommand {
         if case .notExecuted(let error) = outcome {
             log.error("can't execute '\(report.command[0])': \(error)")
         }
-        try reporting.publish(report, to: output, log)
+        reporting.publish(report, to: output, log)
         return outcome
     }
 }

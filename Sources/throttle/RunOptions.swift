@@ -119,7 +119,7 @@ struct ReportingOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Say what was chosen and why, and report at the end.")
     var verbose = false
 
-    @Flag(help: "Log every attachment and detachment too.")
+    @Flag(help: "Like --verbose, and log every attachment and detachment.")
     var debug = false
 
     @Flag(name: .shortAndLong, help: "No warnings, only errors.")
@@ -140,19 +140,24 @@ struct ReportingOptions: ParsableArguments {
     }
 
     /// Writes the report where it was asked for. A run whose limit didn't hold says so in any case.
-    func publish(_ report: Report, to file: borrowing OutputFile?, _ log: Logger) throws {
+    func publish(_ report: Report, to file: borrowing OutputFile?, _ log: Logger) {
         let text = stats == .json ? report.json : report.text
+        let isTalkative = verbose || debug
         switch file {
         case .some(let file):
-            try file.replace(with: text + "\n")
-            if verbose { log.lines(report.text) }
-        case nil where stats == .json:
-            OutputFile.standardError(text + "\n")
-            if verbose { log.lines(report.text) }
-        case nil where stats != nil || verbose:
-            log.lines(text)
-        case nil:
-            if report.isNotThrottled && report.id != nil { log.warning("NOT THROTTLED: \(report.warnings[0])") }
+            do {
+                try file.replace(with: text + "\n")
+            } catch {
+                // The command's status is worth more than ours, which would hide it.
+                log.error("\(error)")
+            }
+        case nil where stats == .json: OutputFile.standardError(text + "\n")
+        case nil: break
+        }
+        if isTalkative || (stats == .text && statsFile == nil) {
+            log.lines(report.text)
+        } else if report.setupFailure == nil, let reason = report.reasons.first {
+            log.error("NOT THROTTLED: \(reason)")
         }
     }
 }
