@@ -37,6 +37,36 @@ let package = Package(
                 "Runs", logging, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+
+        .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: [.treatAllWarnings(as: .error)]),
+        .target(
+            name: "TestSupport",
+            dependencies: ["Kernel", "Cgroups", "Programs", "CLibBPF", "CTestSupport", system],
+            path: "Tests/TestSupport",
+            swiftSettings: strict),
+        .testTarget(name: "UnitsTests", dependencies: ["Units", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "CgroupsTests", dependencies: ["Cgroups", "Kernel", "TestSupport", system], swiftSettings: strict),
+        .testTarget(
+            name: "ProgramsTests",
+            dependencies: [
+                "Programs", "Cgroups", "Kernel", "Units", "CLibBPF", "CPrograms", "CTestSupport", "TestSupport", system,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "RunsTests",
+            dependencies: [
+                "Runs", "Cgroups", "Commands", "Kernel", "Programs", "Units", "CLibBPF", "CTestSupport", "TestSupport",
+                logging, system,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ThrottleTests",
+            dependencies: [
+                "throttle", "Kernel", "Programs", "Runs", "Units", logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c2x

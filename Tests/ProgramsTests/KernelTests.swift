@@ -1,0 +1,71 @@
+import CTestSupport
+import Kernel
+import SystemPackage
+import Testing
+import Units
+
+@testable import Programs
+
+/// Everything that loads programs: libbpf's log is one for the process, so only one test at a time may.
+@Suite(.serialized) enum KernelTests {
+    /// A kernel for each of the two BPF objects.
+    static let kernels = [KernelVersion(5, 10), KernelVersion(6, 18)]
+}
+
+extension ProgramSet {
+    /// Programs with the same limit in both directions.
+    init(
+        for kernel: KernelVersion = KernelVersion(6, 18), _ rate: Rate = .unlimited, burst: String = "200ms",
+        counting: Counting = .payload
+    ) throws {
+        let limit = Limit(rate: rate, burst: try TimeSpan(burst), counting: counting)
+        try self.init(for: kernel, down: limit, up: limit)
+    }
+
+    /// Calls a program `times` in a row with a packet. Returns what the last call returned.
+    @discardableResult
+    func call(
+        _ role: Role = .meter, _ direction: Direction, _ sample: PacketCase, times: Int = 1, segments: UInt32 = 0,
+        segmentSize: UInt32 = 0
+    ) throws -> CInt {
+        try Calls(program: descriptor(of: Hook(role, direction)), sample, segments, segmentSize).run(times)
+    }
+
+    /// Counters of the run's own program alone.
+    func meter(_ direction: Direction) -> Counters {
+        var counters = counters(direction)
+        (counters.witnessPackets, counters.witnessBytes, counters.activeNanoseconds) = (nil, nil, 0)
+        return counters
+    }
+}
+
+/// Calls of one program, which any thread can make.
+struct Calls: Sendable {
+    private let program: CInt
+    private let frame: [UInt8]
+    private let segments: UInt32
+    private let segmentSize: UInt32
+
+    init(program: CInt, _ sample: PacketCase, _ segments: UInt32 = 0, _ segmentSize: UInt32 = 0) {
+        self.program = program
+        self.segments = segments
+        self.segmentSize = segmentSize
+        frame = sample.frame
+    }
+
+    @discardableResult
+    func run(_ times: Int) throws -> CInt {
+        let result = test_run_program(program, frame, UInt32(frame.count), segments, segmentSize, UInt32(times))
+        guard result >= 0 else { throw SystemError("run", "program \(program) with \(frame.count) bytes") }
+        return result
+    }
+}
+
+/// What the program counts when `packets` like `sample` pass.
+func passed(_ sample: PacketCase, _ packets: UInt64, wire: UInt64? = nil) -> Counters {
+    var counters = Counters()
+    counters.passedPackets = packets
+    counters.passedPayloadBytes = packets * UInt64(sample.payload)
+    counters.passedWireBytes = wire ?? packets * UInt64(sample.length + 14)
+    return counters
+}

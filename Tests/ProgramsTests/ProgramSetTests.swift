@@ -1,0 +1,79 @@
+import CPrograms
+import CTestSupport
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+import Units
+
+@testable import Programs
+
+extension KernelTests {
+    @Suite struct ProgramSetTests {
+        @Test func `kernels before 5.12 get programs without compare and swap`() throws {
+            #expect(try length(on: KernelVersion(5, 10)) == length(on: KernelVersion(5, 11)))
+            #expect(try length(on: KernelVersion(5, 11)) != length(on: KernelVersion(5, 12)))
+            #expect(try length(on: KernelVersion(5, 12)) == length(on: KernelVersion(7, 0)))
+            #expect(compareAndSwaps(in: programs_object(true)) > 0)
+            #expect(compareAndSwaps(in: programs_object(false)) == 0)
+        }
+
+        /// Bytes of the meter's program as the kernel has it.
+        private func length(on kernel: KernelVersion) throws -> UInt32 {
+            let programs = try ProgramSet(for: kernel)
+            return try information(programs.descriptor(of: Hook(.meter, .down))).xlated_prog_len
+        }
+
+        /// Instructions in the object that Linux 5.12 brought: BPF_STX | BPF_ATOMIC | BPF_DW, BPF_CMPXCHG.
+        private func compareAndSwaps(in object: programs_object) -> Int {
+            let instructions = UnsafeRawBufferPointer(start: object.bytes, count: object.size)
+            return stride(from: 0, to: object.size - 7, by: 8).count { offset in
+                instructions[offset] == 0xdb && instructions.load(fromByteOffset: offset + 4, as: Int32.self) == 0xf1
+            }
+        }
+
+        @Test func `programs have names that bpftool shows whole`() throws {
+            let programs = try ProgramSet()
+            let hooks = Direction.allCases.flatMap { [Hook(.meter, $0), Hook(.witness, $0)] }
+            let names = try hooks.map { hook in
+                withUnsafeBytes(of: try information(programs.descriptor(of: hook)).name) {
+                    String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+                }
+            }
+            #expect(names == ["throttle_down", "throttle_wit_dn", "throttle_up", "throttle_wit_up"])
+            #expect(names == hooks.map(\.programName))
+        }
+
+        @Test func `runs share no counters`() throws {
+            let first = try ProgramSet()
+            let second = try ProgramSet()
+            try first.call(.meter, .down, .data)
+            #expect(second.counters(.down).programCalls == 0)
+            #expect(first.counters(.down).programCalls == 1)
+        }
+
+        @Test func `a process without capabilities is told that BPF is out of its reach`() async {
+            await #expect(processExitsWith: .success) {
+                try #require(test_keep_capabilities(0) == 0)
+                let error = #expect(throws: LoadError.self) { _ = try ProgramSet() }
+                #expect(error?.errno == .notPermitted)
+                #expect(
+                    error?.description.hasPrefix("can't load BPF programs: Operation not permitted; BPF is") == true)
+            }
+        }
+    }
+}
+
+@Suite struct LimitTests {
+    @Test func `a limit is encoded as the programs read it`() throws {
+        let burst = try TimeSpan("1.5s")
+        let limit = Limit(rate: .bytesPerSecond(50_000), burst: burst, counting: .wire).encoded
+        #expect(limit.rate == 50_000)
+        #expect(limit.burst_ns == 1_500_000_000)
+        #expect(limit.count_wire == 1)
+        #expect(limit.mult >> limit.shift == 20_000)
+        #expect(Limit(rate: .bytesPerSecond(50_000), burst: burst, counting: .payload).encoded.count_wire == 0)
+        let unlimited = Limit(rate: .unlimited, burst: burst, counting: .payload).encoded
+        #expect(unlimited.rate == 0 && unlimited.mult == 0)
+    }
+}

@@ -1,0 +1,136 @@
+import CLibBPF
+import Cgroups
+import Kernel
+import Logging
+import Programs
+import TestSupport
+import Testing
+import Units
+
+@testable import Runs
+
+/// Keeps the lines that are logged.
+private final class Lines: @unchecked Sendable {
+    var all: [String] = []
+
+    var log: Logger {
+        Logger(label: "test") { _ in Handler(lines: self) }
+    }
+
+    private struct Handler: LogHandler {
+        let lines: Lines
+        var logLevel = Logger.Level.debug
+        var metadata: Logger.Metadata = [:]
+
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) {
+            lines.all.append("\(event.level): \(event.message)")
+        }
+    }
+}
+
+private func plan(in path: String, attach: AttachChoice = .auto) -> RunPlan {
+    var plan = RunPlan()
+    (plan.down, plan.cgroupParent, plan.attach) = (.bytesPerSecond(50_000), path, attach)
+    return plan
+}
+
+/// Each in a process of its own, as these load programs and libbpf's log is one for the process.
+@Suite struct LimiterTests {
+    @Test func `a limiter sets everything up and its scope undoes it in reverse`() async {
+        await #expect(processExitsWith: .success) {
+            let group = try TestCgroup()
+            try group.make("throttle-1/run")
+            let lines = Lines()
+            do {
+                let limiter = try Limiter(plan(in: group.path), log: lines.log)
+                let name = "throttle-\(limiter.id)"
+                let (method, hasWitness) = (limiter.method, limiter.hasWitness)
+                #expect(method == .link)
+                #expect(hasWitness)
+                #expect(limiter.counters(.down).witnessPackets == 0)
+                #expect(group.tree == [name, "\(name)/run"])
+                let parent = try group.open(name)
+                let run = try group.open(name + "/run")
+                for (direction, meter, witness) in [
+                    (Direction.down, "throttle_down", "throttle_wit_dn"), (.up, "throttle_up", "throttle_wit_up"),
+                ] {
+                    #expect(AttachedProgram.all(on: run.descriptor, direction).map(\.name) == [meter])
+                    #expect(AttachedProgram.all(on: parent.descriptor, direction).map(\.name) == [witness])
+                }
+                let left = limiter.undo()
+                #expect(left == 0)
+            }
+            #expect(group.tree.isEmpty)
+            let subjects = lines.all.map { $0.split(separator: " ").dropFirst().prefix(2).joined(separator: " ") }
+            #expect(
+                subjects == [
+                    "kernel \(Host.kernelRelease)", "removed cgroup", "created cgroup", "attached throttle_wit_dn,",
+                    "attached throttle_wit_up,", "attached throttle_down,", "attached throttle_up,", "mode police:",
+                    "removing cgroup", "detached throttle_up", "detached throttle_down", "detached throttle_wit_up",
+                    "detached throttle_wit_dn",
+                ])
+        }
+    }
+
+    @Test func `the legacy call is used where it is asked for`() async {
+        await #expect(processExitsWith: .success) {
+            let group = try TestCgroup()
+            let lines = Lines()
+            do {
+                let limiter = try Limiter(plan(in: group.path, attach: .legacy), log: lines.log)
+                let method = limiter.method
+                #expect(method == .legacy)
+            }
+            #expect(lines.all.filter { $0.hasSuffix("method legacy") }.count == 4)
+            #expect(lines.all.filter { $0.contains("detached ") }.count == 4)
+            #expect(group.tree.isEmpty)
+        }
+    }
+
+    @Test func `processes left in the run's cgroup are moved out and counted`() async {
+        await #expect(processExitsWith: .success) {
+            let group = try TestCgroup()
+            let limiter = try Limiter(plan(in: group.path), log: Lines().log)
+            let process = try Sleeper(in: "\(group.path)/throttle-\(limiter.id)/run")
+            let left = limiter.undo()
+            #expect(left == 1)
+            #expect(try process.cgroup.hasSuffix(group.path.split(separator: "/").suffix(1).joined() + "\n"))
+            #expect(group.tree.isEmpty)
+        }
+    }
+
+    @Test func `a failure on the way leaves nothing behind`() async {
+        await #expect(processExitsWith: .success) {
+            let group = try TestCgroup()
+            _ = try ForeignProgram("somebody", on: try group.open(), .up)
+            let error = #expect(throws: SetupError.self) { _ = try Limiter(plan(in: group.path), log: Lines().log) }
+            #expect(error?.description.contains("(somebody) is attached to \(group.path) in mode exclusive") == true)
+            #expect(group.tree.isEmpty)
+        }
+    }
+
+    @Test func `a program that the run's stand in for is warned of`() async {
+        await #expect(processExitsWith: .success) {
+            let group = try TestCgroup()
+            let foreign = try ForeignProgram(
+                "watcher", on: try group.open(), .down, flags: UInt32(BPF_F_ALLOW_OVERRIDE))
+            let lines = Lines()
+            _ = try Limiter(plan(in: group.path), log: lines.log)
+            let warnings = lines.all.filter { $0.hasPrefix("warning: ") }
+            #expect(warnings.count == 1)
+            #expect(
+                warnings.first?.hasPrefix("warning: program \(foreign.id) (watcher) on \(group.path) does not") == true)
+        }
+    }
+
+    @Test(arguments: ["/tmp", "/no/such/cgroup"])
+    func `a parent that is no cgroup is refused`(path: String) {
+        let error = #expect(throws: SetupError.self) { _ = try Limiter(plan(in: path), log: Lines().log) }
+        #expect(error?.description.contains(path) == true)
+    }
+}

@@ -1,0 +1,145 @@
+import Commands
+import Programs
+import Testing
+import Units
+
+@testable import Runs
+
+/// The report of a run that has begun, with limits.
+func makeReport(
+    down: Rate = .unlimited, up: Rate = .unlimited, counting: Counting = .payload, name: String? = "wget"
+) -> Report {
+    var plan = RunPlan()
+    (plan.down, plan.up, plan.counting, plan.name) = (down, up, counting, name)
+    var report = Report(plan, Command(lastWords: 1))
+    report.id = "4711"
+    report.method = .link
+    return report
+}
+
+extension Counters {
+    /// The run's program passed and dropped this many packets of 1000 bytes; the witness saw `witness`.
+    init(passed: UInt64, dropped: UInt64 = 0, witness: UInt64? = nil, seconds: Double = 1) {
+        self.init()
+        passedPackets = passed
+        passedPayloadBytes = passed * 1000
+        passedWireBytes = passed * 1066
+        droppedPackets = dropped
+        droppedPayloadBytes = dropped * 1000
+        activeNanoseconds = UInt64(seconds * 1e9)
+        witnessPackets = witness
+        witnessBytes = witness.map { $0 * 1052 }
+    }
+}
+
+@Suite struct ReportTests {
+    private static let limit = Rate.bytesPerSecond(50_000)
+
+    @Test(
+        arguments: [
+            (limit, Counters(passed: 100, dropped: 1, witness: 101), .throttled),
+            (limit, Counters(passed: 100, dropped: 1, witness: nil), .throttled),
+            (limit, Counters(passed: 100, witness: 100), .belowLimit),
+            (limit, Counters(passed: 100, witness: 99), .belowLimit),
+            (limit, Counters(passed: 0, witness: 0), .belowLimit),
+            (limit, Counters(passed: 100, witness: 101), .notThrottled),
+            (limit, Counters(passed: 100, dropped: 50, witness: 151), .notThrottled),
+            (limit, Counters(passed: 0, witness: 1), .notThrottled),
+            (.unlimited, Counters(passed: 100, witness: 100), .unlimited),
+            (.unlimited, Counters(passed: 0, witness: 100), .unlimited),
+        ] as [(Rate, Counters, Verdict)])
+    func `the verdict follows from the counters`(limit: Rate, counters: Counters, verdict: Verdict) {
+        var report = makeReport(down: limit)
+        report.down.counters = counters
+        #expect(report.verdict(report.down) == verdict)
+        #expect(report.verdict(report.up) == .unlimited)
+        #expect(report.isNotThrottled == (verdict == .notThrottled))
+    }
+
+    @Test func `one direction that isn't held makes the run not throttled`() {
+        var report = makeReport(down: ReportTests.limit, up: ReportTests.limit)
+        report.down.counters = Counters(passed: 100, dropped: 5, witness: 105)
+        #expect(!report.isNotThrottled)
+        report.up.counters = Counters(passed: 0, witness: 3)
+        #expect(report.isNotThrottled)
+    }
+
+    @Test func `a run that was never limited, or whose command left, is not throttled`() {
+        var report = makeReport(down: ReportTests.limit)
+        report.down.counters = Counters(passed: 100, dropped: 5, witness: 105)
+        report.hasMoved = true
+        #expect(report.verdict(report.down) == .notThrottled)
+        report.hasMoved = false
+        #expect(report.verdict(report.down) == .throttled)
+        report.id = nil
+        #expect(report.verdict(report.down) == .notThrottled)
+        #expect(report.verdict(report.up) == .unlimited)
+    }
+
+    @Test func `the achieved rate is over the time that traffic flowed, at least a second`() {
+        var report = makeReport(down: ReportTests.limit)
+        report.down.counters = Counters(passed: 100, seconds: 2)
+        #expect(report.down.achieved == 50_000)
+        #expect(report.down.ratio == 1)
+        report.down.counters = Counters(passed: 100, seconds: 0.1)
+        #expect(report.down.achieved == 100_000)
+        report.down.counters = Counters(passed: 0, seconds: 0)
+        #expect(report.down.achieved == 0)
+        #expect(report.up.ratio == nil)
+    }
+
+    @Test func `the achieved rate counts what the limit counts`() {
+        var report = makeReport(up: ReportTests.limit, counting: .wire)
+        report.up.counters = Counters(passed: 100, dropped: 100, seconds: 4)
+        #expect(report.up.achieved == 26_650)
+        #expect(report.up.ratio == 0.533)
+    }
+
+    @Test func `the dropped share is of all packets`() {
+        var report = makeReport(down: ReportTests.limit)
+        #expect(report.down.droppedShare == 0)
+        report.down.counters = Counters(passed: 3, dropped: 1)
+        #expect(report.down.droppedShare == 0.25)
+    }
+
+    @Test func `escaped packets are those that only the witness saw`() {
+        var report = makeReport(down: ReportTests.limit)
+        for (counters, escaped) in [
+            (Counters(passed: 5, dropped: 2, witness: 10), 3), (Counters(passed: 5, witness: 4), 0),
+            (Counters(passed: 5, witness: nil), 0), (Counters(passed: 0, witness: 7), 7),
+        ] as [(Counters, UInt64)] {
+            report.down.counters = counters
+            #expect(report.down.escapedPackets == escaped)
+        }
+    }
+
+    @Test func `the end of a run warns of each direction that wasn't held`() {
+        var report = makeReport(down: ReportTests.limit, up: ReportTests.limit)
+        report.down.counters = Counters(passed: 0, witness: 20)
+        report.up.counters = Counters(passed: 7, witness: 9)
+        report.end(.exited(0))
+        #expect(report.outcome == .exited(0))
+        #expect(report.warnings.count == 2)
+        #expect(
+            report.warnings[0].hasPrefix("download: 20 packets (21.0 kB) reached the run's parent cgroup, but none"))
+        #expect(
+            report.warnings[1].hasPrefix("upload: 9 packets (9.5 kB) reached the run's parent cgroup, but only 7 of"))
+        #expect(report.warnings.allSatisfy { $0.contains("bpftool cgroup tree") })
+    }
+
+    @Test func `a command that left its cgroup is told of first`() {
+        var report = makeReport(down: ReportTests.limit)
+        report.down.counters = Counters(passed: 0, witness: 20)
+        report.hasMoved = true
+        report.end(.exited(0))
+        #expect(report.warnings.first?.hasPrefix("the command left the run's cgroup (as sudo") == true)
+        #expect(report.warnings.count == 2)
+    }
+
+    @Test func `a run that went well warns of nothing`() {
+        var report = makeReport(down: ReportTests.limit)
+        report.down.counters = Counters(passed: 100, dropped: 3, witness: 103)
+        report.end(.killed(signal: 2))
+        #expect(report.warnings.isEmpty)
+    }
+}

@@ -1,0 +1,63 @@
+import Commands
+import Programs
+import SystemPackage
+import Testing
+import Units
+
+@testable import Runs
+
+@Suite struct ReportTextTests {
+    @Test func `a report tells people limit, achieved rate, ratio, verdict and counters`() {
+        var report = makeReport(down: .bytesPerSecond(50_000))
+        report.elapsedNanoseconds = 2_345_600_000
+        report.down.counters = Counters(passed: 98, dropped: 7, witness: 105, seconds: 2)
+        report.up.counters = Counters(passed: 3, witness: 3, seconds: 2)
+        report.end(.exited(8))
+        #expect(
+            report.text == """
+                wget: exited with status 8 after 2.35 s
+                download: 49.0 kB/s of 50.0 kB/s (0.98x, throttled)
+                  program calls 105, passed 98 packets, payload 98.0 kB, wire 104.5 kB, dropped 7 packets (6.7 %)
+                upload: 1.5 kB/s, no limit
+                  program calls 3, passed 3 packets, payload 3.0 kB, wire 3.2 kB, dropped 0 packets (0.0 %)
+                """)
+    }
+
+    @Test(arguments: [
+        (Counters(passed: 5, dropped: 1), "(0.05x, throttled)"), (Counters(passed: 5), "(0.05x, below the limit)"),
+        (Counters(passed: 5, witness: 6), "(0.05x, NOT THROTTLED)"),
+        (Counters(passed: 0, witness: 6), "upload: 0 B/s of 100.0 kB/s (0.00x, NOT THROTTLED)"),
+    ])
+    func `the verdict is in words`(counters: Counters, words: String) {
+        var report = makeReport(up: .bytesPerSecond(100_000))
+        report.up.counters = counters
+        #expect(report.text.contains(words))
+    }
+
+    @Test func `a limit that didn't hold is explained at the end`() {
+        var report = makeReport(down: .bytesPerSecond(50_000))
+        report.down.counters = Counters(passed: 0, witness: 6)
+        report.end(.exited(0))
+        let last = report.text.split(separator: "\n").last
+        #expect(last?.hasPrefix("NOT THROTTLED: download: 6 packets") == true)
+        report.down.counters = Counters(passed: 6, witness: 6)
+        #expect(!report.text.contains("NOT THROTTLED"))
+    }
+
+    @Test(arguments: [
+        (Outcome.exited(0), "exited with status 0"), (.exited(255), "exited with status 255"),
+        (.killed(signal: 9), "killed by signal 9"),
+        (.notExecuted(.permissionDenied), "not executed (Permission denied)"),
+    ])
+    func `the end of the command is in words`(outcome: Outcome, words: String) {
+        var report = makeReport()
+        report.end(outcome)
+        #expect(report.text.hasPrefix("wget: \(words) after 0.00 s\n"))
+    }
+
+    @Test func `a run without a name has the command's`() {
+        let report = makeReport(name: nil)
+        #expect(report.name == report.command[0])
+        #expect(report.command.count == 1)
+    }
+}

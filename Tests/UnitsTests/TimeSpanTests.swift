@@ -1,0 +1,33 @@
+import Testing
+import Units
+
+@Suite struct TimeSpanTests {
+    @Test(
+        arguments: [
+            ("200ms", 200_000_000), ("200MS", 200_000_000), ("1.5s", 1_500_000_000), ("500us", 500_000),
+            ("60S", 60_000_000_000), ("0.0015us", 2), ("1.5us", 1500), ("0s", 0),
+            ("18446744073.709551615s", UInt64.max),
+        ] as [(String, UInt64)])
+    func `a time is read exactly`(text: String, nanoseconds: UInt64) throws {
+        #expect(try TimeSpan(text) == TimeSpan(nanoseconds: nanoseconds))
+    }
+
+    @Test(arguments: [
+        "", "200", "ms", "s", "-1s", "+1s", "1e3ms", "1.ms", ".5s", "200 ms", "5m", "5h", "5ns", "5sec", "inf", "nan",
+        "٢٠٠ms", "18446744073709551615s", "18446744073.709551616s",
+    ])
+    func `junk is refused with what was read and what is accepted`(text: String) {
+        let error = #expect(throws: InvalidQuantity.self) { try TimeSpan(text) }
+        #expect(
+            error?.description == "'\(text)' is not a time: give a number with us, ms or s, such as 200ms")
+    }
+
+    @Test func `seconds are a fraction`() {
+        #expect(TimeSpan(nanoseconds: 1_500_000_000).seconds == 1.5)
+    }
+
+    @Test(arguments: [("200ms", "200 ms"), ("1ms", "1 ms"), ("1.5ms", "1.5 ms"), ("500us", "0.5 ms")])
+    func `a time is printed for people`(text: String, printed: String) throws {
+        #expect("\(try TimeSpan(text))" == printed)
+    }
+}
