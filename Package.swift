@@ -37,6 +37,9 @@ let package = Package(
                 "Runs", logging, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+
+        // Runs the release binary (`make build`) as a user would.
+        .testTarget(name: "EndToEndTests", exclude: ["Fixtures"], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6],
     cLanguageStandard: .c2x
