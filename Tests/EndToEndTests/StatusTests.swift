@@ -71,7 +71,7 @@ import Testing
     /// Neither a cgroup nor an output file nor the command's own effects may come of a bad command line.
     @Test(
         arguments: [
-            [], ["run"], ["run", "--down", "50k"], ["run", "--down", "50k", "--"], ["--down", "50k"],
+            ["run"], ["run", "--down", "50k"], ["run", "--down", "50k", "--"], ["--down", "50k"],
             ["run", "--down", "0", "touch", "ran"], ["run", "--down", "-5", "touch", "ran"],
             ["run", "--down=-5k", "touch", "ran"], ["run", "--down", "nan", "touch", "ran"],
             ["run", "--down", "inf", "touch", "ran"], ["run", "--down", "1e3", "touch", "ran"],
@@ -97,6 +97,11 @@ import Testing
         #expect(completed.value.stderr.hasPrefix("throttle: "))
         #expect(completed.made == [])
         #expect(access("\(lab.folder)/ran", F_OK) != 0)
+    }
+
+    @Test func nothingAtAllIsAUsageError() throws {
+        let completed = try lab.run([throttlePath])
+        #expect(completed.ending == .exited(125) && completed.stdout == "")
     }
 
     @Test func badRateInTheEnvironmentGives125AndNamesTheVariable() throws {

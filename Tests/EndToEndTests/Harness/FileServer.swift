@@ -9,7 +9,7 @@ final class FileServer {
 
     init(in namespace: Namespace, _ lab: Lab, bytes: Int) throws {
         self.lab = lab
-        content = Data((0..<bytes).map { _ in UInt8.random(in: .min ... .max) })
+        content = try randomData(bytes)
         let root = "\(lab.folder)/served"
         try FileManager.default.createDirectory(atPath: "\(root)/uploaded", withIntermediateDirectories: true)
         try content.write(to: URL(fileURLWithPath: "\(root)/file"))
@@ -56,4 +56,9 @@ final class FileServer {
 
         """
     }
+}
+
+private func randomData(_ count: Int) throws -> Data {
+    let random = try FileHandle(forReadingFrom: URL(fileURLWithPath: "/dev/urandom"))
+    return try random.read(upToCount: count) ?? Data()
 }

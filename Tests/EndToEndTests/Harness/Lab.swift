@@ -60,7 +60,7 @@ final class Lab {
 
     /// Words that move a process into `cgroup` and our folder, before the command that follows.
     func entering(_ cgroup: TestCgroup) -> [String] {
-        let script = #"echo 0 >"$1/cgroup.procs" && cd "$2" && ulimit -c 0 && shift 2 && exec "$@""#
+        let script = #"echo 0 >"$1/cgroup.procs" && cd "$2" && ulimit -S -c 0 && shift 2 && exec "$@""#
         return ["/bin/sh", "-c", script, "sh", cgroup.path, folder]
     }
 
