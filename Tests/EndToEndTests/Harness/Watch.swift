@@ -1,11 +1,14 @@
 import Foundation
 
 extension Lab {
-    /// Names of the cgroups that were made below ours while `body` ran, also of those that are gone again: the
+    /// Names of the cgroups that were made below `cgroup` (nil: ours) while `body` ran, also of those that are gone again: the
     /// kernel tells of each new directory by inotify(7).
-    func watchingForCgroups<Value>(_ body: () throws -> Value) throws -> (value: Value, made: [String]) {
+    func watchingForCgroups<Value>(
+        in cgroup: TestCgroup? = nil, _ body: () throws -> Value
+    ) throws -> (value: Value, made: [String]) {
         let watch = inotify_init1(O_NONBLOCK | O_CLOEXEC)
-        guard watch >= 0, inotify_add_watch(watch, cgroup.path, UInt32(IN_CREATE)) >= 0 else {
+        let path = cgroup?.path ?? self.cgroup.path
+        guard watch >= 0, inotify_add_watch(watch, path, UInt32(IN_CREATE)) >= 0 else {
             throw HarnessError("inotify: \(String(cString: strerror(errno)))")
         }
         defer { close(watch) }
