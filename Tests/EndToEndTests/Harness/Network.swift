@@ -32,15 +32,15 @@ final class NetworkPair {
         try lab.require([
             "ip", "-n", near.name, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", far.name,
         ])
+        // Addresses when both ends are up, else IPv6 takes a second to find its neighbour, and TCP takes that for
+        // the round trip.
+        for (namespace, device) in [(near, "lo"), (far, "lo"), (near, "veth0"), (far, "veth0")] {
+            try lab.require(["ip", "-n", namespace.name, "link", "set", device, "up"])
+        }
         for (namespace, host) in [(near, "1"), (far, "2")] {
-            let script = """
-                link set lo up
-                addr add 10.77.0.\(host)/24 dev veth0
-                addr add fd77::\(host)/64 dev veth0 nodad
-                link set veth0 up
-                """
-            try lab.write(script, to: "ip-\(host)")
-            try lab.require(["ip", "-n", namespace.name, "-batch", "ip-\(host)"])
+            for address in [["10.77.0.\(host)/24"], ["fd77::\(host)/64", "nodad"]] {
+                try lab.require(["ip", "-n", namespace.name, "address", "add", "dev", "veth0"] + address)
+            }
         }
     }
 
