@@ -35,6 +35,11 @@ struct Decimal {
     }
 }
 
+/// `text` with A to Z in lower case. Unicode's rules would also make a `k` of the Kelvin sign.
+func lowercasedASCII(_ text: String) -> String {
+    String(decoding: text.utf8.map { UInt8(ascii: "A")...UInt8(ascii: "Z") ~= $0 ? $0 | 0x20 : $0 }, as: UTF8.self)
+}
+
 /// Text that isn't the quantity it should be. The description says what was read and what is accepted.
 public struct InvalidQuantity: Error, Equatable, CustomStringConvertible {
     public let description: String

@@ -9,18 +9,19 @@ import Units
 
 struct LimitOptions: ParsableArguments {
     @Option(
-        name: [.long, .customShort("d", allowingJoined: true)],
+        name: [.long, .customShort("d", allowingJoined: true)], parsing: .unconditional,
         help: ArgumentHelp("Limit downloads (default: $THROTTLE_DOWN).", valueName: "rate"),
         transform: { try valid($0, Rate.init) })
     var down: Rate?
 
     @Option(
-        name: [.long, .customShort("u", allowingJoined: true)],
+        name: [.long, .customShort("u", allowingJoined: true)], parsing: .unconditional,
         help: ArgumentHelp("Limit uploads (default: $THROTTLE_UP).", valueName: "rate"),
         transform: { try valid($0, Rate.init) })
     var up: Rate?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp("Unused time to catch up on, 1ms to 60s (default: 200ms).", valueName: "time"),
         transform: { try LimitOptions.burst($0) })
     var burst = RunPlan().burst
