@@ -92,7 +92,8 @@ import Testing
         #expect(try lab.content("copy") == server.content)
         let stats = try Stats(completed.stderr)
         #expect(stats.download.program_calls > 0)
-        #expect(try bpftool.packets(countedBy: id) == stats.download.program_calls)
+        // It runs on every packet, and goes on when the run is over: the connection's last ones may come later.
+        #expect(try bpftool.packets(countedBy: id) >= stats.download.program_calls)
         #expect(try bpftool.attachments(lab.cgroup.path).map(\.id) == [id])
     }
 

@@ -49,10 +49,8 @@ import Testing
 
     @Test func commandThatCannotBeExecutedGives126() throws {
         try lab.write("not executable", to: "plain")
-        try lab.write("\u{1}\u{2}", to: "binary")
-        chmod("\(lab.folder)/binary", 0o755)
-        try lab.write("#!/missing/interpreter\n", to: "script")
-        chmod("\(lab.folder)/script", 0o755)
+        try lab.writeExecutable("\u{1}\u{2}", to: "binary")
+        try lab.writeExecutable("#!/missing/interpreter\n", to: "script")
         for word in ["./plain", lab.folder, "/dev/null"] {
             let completed = try lab.run(throttle("--down", "50k") + [word])
             #expect(completed.ending == .exited(126), "\(word)")
@@ -68,8 +66,7 @@ import Testing
     }
 
     @Test func scriptWithoutInterpreterLineRunsAsWithEnv() throws {
-        try lab.write("echo \"$0\" \"$@\"; exit 3\n", to: "script")
-        chmod("\(lab.folder)/script", 0o755)
+        try lab.writeExecutable("echo \"$0\" \"$@\"; exit 3\n", to: "script")
         let plain = try lab.run(["env", "./script", "a", "b c"])
         let completed = try lab.run(throttle("--down", "50k") + ["./script", "a", "b c"])
         #expect(completed.ending == plain.ending && completed.stdout == plain.stdout)

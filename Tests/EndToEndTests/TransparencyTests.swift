@@ -60,7 +60,7 @@ import Testing
 
     @Test func statusFileSaysTheSame() throws {
         let (bare, limited) = try compare(["cat", "/proc/self/status"])
-        let volatile = ["Pid", "Tgid", "NSpid", "NStgid", "PPid", "Vm", "Rss", "Hugetlb"]
+        let volatile = ["Pid", "Tgid", "NSpid", "NStgid", "PPid", "Vm", "Rss", "Hugetlb", "SigQ"]
         func lines(_ text: String) -> [Substring] {
             text.split(separator: "\n").filter { line in
                 !volatile.contains { line.hasPrefix($0) } && !line.contains("ctxt_switches")
@@ -146,8 +146,7 @@ import Testing
     }
 
     @Test func commandIsFoundByThePathOfTheEnvironment() throws {
-        try lab.write("#!/bin/sh\necho found \"$0\"\n", to: "my-own-command")
-        chmod("\(lab.folder)/my-own-command", 0o755)
+        try lab.writeExecutable("#!/bin/sh\necho found \"$0\"\n", to: "my-own-command")
         let environment = ["PATH": "/missing:\(lab.folder):/usr/bin:/bin"]
         let completed = try lab.run(throttle("-d", "50k") + ["my-own-command"], environment: environment)
         #expect(completed.stdout == "found \(lab.folder)/my-own-command\n")

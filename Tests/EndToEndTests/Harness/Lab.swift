@@ -73,6 +73,12 @@ final class Lab {
         try text.write(toFile: "\(folder)/\(name)", atomically: false, encoding: .utf8)
     }
 
+    /// A process of its own writes it: while a test beside us starts a process, that one has our descriptors, and
+    /// a file that is open for writing can't be executed.
+    func writeExecutable(_ text: String, to name: String) throws {
+        try require(["sh", "-c", #"printf %s "$1" >"$2" && chmod 755 "$2""#, "sh", text, name])
+    }
+
     private static let number = Mutex(0)
 
     static func nextNumber() -> Int {
