@@ -143,7 +143,7 @@ struct ReportingOptions: ParsableArguments {
     /// Writes the report where it was asked for. A run whose limit didn't hold says so in any case.
     func publish(_ report: Report, to file: borrowing OutputFile?, _ log: Logger) {
         let text = stats == .json ? report.json : report.text
-        let isTalkative = verbose || debug
+        let isOnStandardError = stats != nil && statsFile == nil
         switch file {
         case .some(let file):
             do {
@@ -152,12 +152,12 @@ struct ReportingOptions: ParsableArguments {
                 // The command's status is worth more than ours, which would hide it.
                 log.error("\(error)")
             }
-        case nil where stats == .json: OutputFile.standardError(text + "\n")
+        case nil where isOnStandardError && stats == .json: OutputFile.standardError(text + "\n")
         case nil: break
         }
-        if isTalkative || (stats == .text && statsFile == nil) {
+        if verbose || debug || (isOnStandardError && stats == .text) {
             log.lines(report.text)
-        } else if report.setupFailure == nil, let reason = report.reasons.first {
+        } else if !isOnStandardError, report.setupFailure == nil, let reason = report.reasons.first {
             log.error("NOT THROTTLED: \(reason)")
         }
     }
