@@ -13,9 +13,8 @@ PKGCONFIG := build/pkgconfig/libbpf.pc
 # glibc functions in Foundation that we never call.
 RELEASE := -c release -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker -s -Xlinker --gc-sections
 SWIFTPM := --pkg-config-path build/pkgconfig
-COMPLETIONS := build/completions/throttle.bash build/completions/_throttle build/completions/throttle.fish
 C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c)
-SHELL_FILES := .ci/run $(wildcard scripts/*)
+SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev pkg-config
 DEMO_PACKAGES := python3 wget
@@ -24,7 +23,7 @@ TEST_PACKAGES := bpftool busybox-static clang-format curl iperf3 iproute2 libcap
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
-.PHONY: all bpf build completions deps deps-demo deps-test demo test lint format bench install uninstall clean
+.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench install uninstall clean
 
 all: build
 
@@ -79,21 +78,13 @@ format:
 	$(Q)$(SWIFT) format --in-place --recursive Package.swift Sources Tests
 	$(Q)clang-format -i $(C_FILES)
 
-completions: $(COMPLETIONS)
-
-build/completions/throttle.bash: SHELL_NAME := bash
-build/completions/_throttle: SHELL_NAME := zsh
-build/completions/throttle.fish: SHELL_NAME := fish
-$(COMPLETIONS): build
-	$(Q)mkdir -p $(@D)
-	$(Q)$(BINARY) --generate-completion-script $(SHELL_NAME) > $@
-
-install: build completions
+install:
+	$(Q)test -x $(BINARY) || { echo "make install: nothing built yet: run make first" >&2; exit 1; }
 	$(Q)install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/throttle
 	$(Q)install -D -m 644 man/throttle.1 $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1
-	$(Q)install -D -m 644 build/completions/throttle.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle
-	$(Q)install -D -m 644 build/completions/_throttle $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle
-	$(Q)install -D -m 644 build/completions/throttle.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
+	$(Q)install -D -m 644 completions/throttle.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle
+	$(Q)install -D -m 644 completions/_throttle $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle
+	$(Q)install -D -m 644 completions/throttle.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
 
 uninstall:
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/throttle $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1 \

@@ -12,8 +12,12 @@
 
 #include "throttle.h"
 
-/* Packets stay below 2^22 bytes (BIG TCP: 2^19 and headers), so mult below 2^42 can't overflow 64 bits. */
-#define BUCKET_MULT_BITS 42
+/*
+ * Packets stay below 2^22 bytes (BIG TCP: 2^19 and headers), so their product with a mult below 2^41, and
+ * what rounding adds to it, stay below 2^64.
+ */
+#define BUCKET_MULT_BITS 41
+#define BUCKET_MAX_SHIFT 62
 
 /* Nanoseconds that `bytes` take at the limit, rounded up so that rounding never lets more through. */
 THROTTLE_INLINE __u64 bucket_cost(const struct throttle_limit *limit, __u32 bytes)
@@ -56,7 +60,7 @@ static inline struct throttle_limit bucket_limit(__u64 rate, __u64 burst_ns, boo
 
 	if (rate == 0)
 		return limit;
-	for (__u32 shift = 0; shift < 64; shift++) {
+	for (__u32 shift = 0; shift <= BUCKET_MAX_SHIFT; shift++) {
 		unsigned __int128 finer = (((unsigned __int128)1000000000 << shift) + rate - 1) / rate;
 
 		if (finer >> BUCKET_MULT_BITS)

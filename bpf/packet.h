@@ -57,20 +57,31 @@ THROTTLE_INLINE int packet_skip_extensions(const __u8 *data, const __u8 *end, in
 	return PACKET_TRANSPORT(protocol, offset);
 }
 
-/* Finds the transport header: PACKET_TRANSPORT, or PACKET_MALFORMED where that or truncated. */
-THROTTLE_INLINE int packet_transport(const __u8 *data, const __u8 *end)
+THROTTLE_INLINE bool packet_is_ipv4(const __u8 *data, const __u8 *end)
 {
-	if (data + 20 > end)
-		return PACKET_MALFORMED;
-	if (data[0] >> 4 == 4) {
-		int protocol = (data[6] & 0x1f) || data[7] ? PACKET_LATER_FRAGMENT : data[9];
+	return data + 20 <= end && data[0] >> 4 == 4;
+}
 
-		return (data[0] & 0xf) < 5 ? PACKET_MALFORMED
-					   : PACKET_TRANSPORT(protocol, (data[0] & 0xf) * 4);
-	}
-	if (data[0] >> 4 != 6 || data + 40 > end)
+/* Finds the transport header of a packet for which packet_is_ipv4(). */
+THROTTLE_INLINE int packet_ipv4_transport(const __u8 *data)
+{
+	int protocol = (data[6] & 0x1f) || data[7] ? PACKET_LATER_FRAGMENT : data[9];
+	__u32 header_words = data[0] & 0xf;
+
+	return header_words < 5 ? PACKET_MALFORMED : PACKET_TRANSPORT(protocol, header_words * 4);
+}
+
+THROTTLE_INLINE int packet_ipv6_transport(const __u8 *data, const __u8 *end)
+{
+	if (data + 40 > end || data[0] >> 4 != 6)
 		return PACKET_MALFORMED;
 	return packet_skip_extensions(data, end, data[6], 40);
+}
+
+/* Finds the transport header: PACKET_TRANSPORT(), PACKET_MALFORMED where there is none to be found. */
+THROTTLE_INLINE int packet_transport(const __u8 *data, const __u8 *end)
+{
+	return packet_is_ipv4(data, end) ? packet_ipv4_transport(data) : packet_ipv6_transport(data, end);
 }
 
 /*

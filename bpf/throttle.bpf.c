@@ -21,25 +21,35 @@ enum {
 struct throttle_run run SEC(".data.run") = {};
 
 /* A global function: the verifier goes through it once, not again for each way into what follows the call. */
-__noinline int find_transport(struct __sk_buff *skb)
+__noinline int throttle_ipv6_transport(struct __sk_buff *skb)
 {
-	return packet_transport((void *)(long)skb->data, (void *)(long)skb->data_end);
+	return packet_ipv6_transport((void *)(long)skb->data, (void *)(long)skb->data_end);
 }
 
 static __always_inline void read_packet(struct packet *packet, struct __sk_buff *skb)
 {
-	int transport = find_transport(skb);
+	const __u8 *data = (void *)(long)skb->data;
+	const __u8 *end = (void *)(long)skb->data_end;
+	int transport =
+		packet_is_ipv4(data, end) ? packet_ipv4_transport(data) : throttle_ipv6_transport(skb);
 
-	packet_split(packet, (void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, transport);
+	packet_split(packet, data, end, skb->len, transport);
 }
 
 static __always_inline bool within_limit(const struct throttle_limit *limit, struct throttle_meter *meter,
-					 const struct packet *packet, __u32 wire_bytes, __u64 now)
+					 const struct packet *packet, __u32 wire_bytes)
 {
 	__u32 bytes = limit->count_wire ? wire_bytes : packet->payload;
+	__u64 now;
 
-	if (!limit->mult || !bytes ||
-	    bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), limit->burst_ns))
+	/* The clock is the dearest part of all, so only packets that are charged read it. */
+	if (!limit->mult || !bytes)
+		return true;
+	now = bpf_ktime_get_ns();
+	if (!meter->first_ns)
+		meter->first_ns = now;
+	meter->last_ns = now;
+	if (bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), limit->burst_ns))
 		return true;
 	/* Without its ACKs the other direction would stall, so they pass even where they are counted. */
 	return packet->bare_tcp;
@@ -49,16 +59,12 @@ static __always_inline bool within_limit(const struct throttle_limit *limit, str
 static __always_inline bool police(struct __sk_buff *skb, enum throttle_direction direction)
 {
 	struct throttle_meter *meter = &run.meter[direction];
-	__u64 now = bpf_ktime_get_ns();
 	struct packet packet;
 	__u32 wire_bytes;
 
 	read_packet(&packet, skb);
 	wire_bytes = packet_wire_bytes(&packet, skb->gso_segs, skb->gso_size);
-	if (!meter->first_ns)
-		meter->first_ns = now;
-	meter->last_ns = now;
-	if (!within_limit(&run.limit[direction], meter, &packet, wire_bytes, now)) {
+	if (!within_limit(&run.limit[direction], meter, &packet, wire_bytes)) {
 		__sync_fetch_and_add(&meter->dropped_packets, 1);
 		__sync_fetch_and_add(&meter->dropped_payload_bytes, packet.payload);
 		return false;

@@ -40,7 +40,7 @@ struct throttle_meter {
 	__u64 passed_wire_bytes;
 	__u64 dropped_packets;
 	__u64 dropped_payload_bytes;
-	__u64 first_ns; /* CLOCK_MONOTONIC of the first packet; 0: none yet */
+	__u64 first_ns; /* CLOCK_MONOTONIC of the first packet that was charged; 0: none yet */
 	__u64 last_ns;	/* of the last one */
 };
 

@@ -10,9 +10,10 @@ public struct RunCgroup: ~Copyable {
     public let parent: CgroupDirectory
     public let run: CgroupDirectory
     let base: CgroupDirectory
+    private let log: UndoLog
 
     /// Makes both cgroups below `base`.
-    public init(in base: consuming CgroupDirectory) throws(SystemError) {
+    public init(in base: consuming CgroupDirectory, log: @escaping UndoLog) throws(SystemError) {
         let parent = try RunCgroup.makeParent(in: base)
         let name = parent.name
         do {
@@ -24,12 +25,15 @@ public struct RunCgroup: ~Copyable {
         id = RunCgroup.id(of: name) ?? name
         self.parent = parent
         self.base = base
+        self.log = log
+        log("created cgroup \(run.path)", false)
     }
 
     deinit {
         run.removeTree()
         parent.removeChild("run")
-        base.removeChild(parent.name)
+        let isRemoved = base.removeChild(parent.name)
+        log(isRemoved ? "removed cgroup \(parent.path)" : "\(SystemError("remove cgroup", parent.path))", !isRemoved)
     }
 
     /// The id in the name of a run's parent cgroup (a pid, and a number where that was taken), nil if
@@ -44,19 +48,22 @@ public struct RunCgroup: ~Copyable {
     private static func makeParent(
         in base: borrowing CgroupDirectory
     ) throws(SystemError) -> CgroupDirectory {
-        for attempt in 1... {
+        var failure = Errno.fileExists
+        for attempt in 1...100 {
             // Processes of several pid namespaces may share a cgroup, so a pid alone can be taken.
             let name = "throttle-\(getpid())" + (attempt == 1 ? "" : "-\(attempt)")
             do throws(Errno) {
                 let parent = try base.makeChild(name)
                 if parent.lock() && base.contains(name, as: parent) { return parent }
-            } catch .fileExists, .noSuchFileOrDirectory {
+            } catch .fileExists {
                 continue
             } catch {
-                throw SystemError("create cgroup", "\(base.path)/\(name)", errno: error, hint: hint(for: error))
+                failure = error
+                // Another run's sweep may have taken the cgroup before it was locked.
+                if error != .noSuchFileOrDirectory { break }
             }
         }
-        fatalError("unreachable: the loop above has no end")
+        throw SystemError("create a cgroup in", base.path, errno: failure, hint: hint(for: failure))
     }
 
     private static func hint(for errno: Errno) -> String? {

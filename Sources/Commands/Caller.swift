@@ -20,9 +20,13 @@ public struct Caller: ~Copyable {
 
     /// The next signal; nil if there is none and `wait` is false.
     func nextSignal(wait: Bool) throws(SystemError) -> kernel_signal? {
-        var signal = kernel_signal()
-        let result = kernel_next_signal(signals.rawValue, wait, &signal)
-        if result < 0 { throw SystemError("read", "the signalfd") }
-        return result == 0 ? nil : signal
+        while true {
+            var signal = kernel_signal()
+            let result = kernel_next_signal(signals.rawValue, wait, &signal)
+            if result < 0 { throw SystemError("read", "the signalfd") }
+            if result == 0 { return nil }
+            // Nobody reads our standard error any more: that is no concern of the command's.
+            if signal.number != SIGPIPE || signal.sender != getpid() { return signal }
+        }
     }
 }

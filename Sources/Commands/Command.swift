@@ -34,9 +34,20 @@ public struct Command: Sendable {
         var failedCall: UnsafePointer<CChar>?
         let pid = kernel_spawn(&spawn, &pidfd, &failedCall)
         guard pid > 0 else {
+            let error = Errno(rawValue: errno)
             let call = failedCall.map { String(cString: $0) } ?? "clone3"
-            throw SystemError("start", "the command (\(call))")
+            throw SystemError("start", "the command (\(call))", errno: error, hint: Command.hint(for: error))
         }
         return RunningCommand(pid: pid, descriptor: Descriptor(owning: pidfd), channel: parent)
+    }
+
+    private static func hint(for errno: Errno) -> String? {
+        switch errno {
+        case .permissionDenied:
+            "to start it in another cgroup, you must be allowed to write to cgroup.procs of that cgroup and of the"
+                + " nearest one above it that is also above your own (cgroups(7), delegation)"
+        case .notSupportedOnSocket: "the cgroup is threaded (cgroup.type): give --cgroup-parent a domain cgroup"
+        default: nil
+        }
     }
 }

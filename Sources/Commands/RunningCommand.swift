@@ -46,7 +46,7 @@ public struct RunningCommand: ~Copyable {
     }
 
     /// Removes the zombie.
-    public consuming func reap() {
+    public func reap() {
         var value: CInt = 0
         _ = kernel_child_change(descriptor.rawValue, true, &value)
     }
@@ -68,7 +68,7 @@ public struct RunningCommand: ~Copyable {
 
     /// Whether a signal was sent to our whole process group, so that the command has it already.
     private func reachesCommandAnyway(_ signal: kernel_signal) -> Bool {
-        if signal.sender == getpid() || signal.sender == pid { return true }
+        if signal.sender == pid { return true }
         guard signal.code == CInt(SI_KERNEL) else { return false }
         switch signal.number {
         case SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH: return true

@@ -14,10 +14,10 @@ public enum AttachMethod: String, Sendable {
 /// Programs on cgroups, each of them tracked. Detached in reverse when their scope ends.
 public struct Attachments: ~Copyable {
     private var records: [Record] = []
-    private let log: (String) -> Void
+    private let log: UndoLog
 
     /// `log` gets a line for each attachment and each detachment.
-    public init(log: @escaping (String) -> Void) {
+    public init(log: @escaping UndoLog) {
         self.log = log
     }
 
@@ -37,28 +37,30 @@ public struct Attachments: ~Copyable {
         _ hook: Hook, of programs: borrowing ProgramSet, to cgroup: borrowing Descriptor, at path: String,
         by method: AttachMethod
     ) throws(SystemError) {
-        let subject = "\(hook.programName) (\(hook.direction.attachTypeName)) of \(path)"
-        let program = programs.descriptor(of: hook)
+        let program = "\(hook.programName) (\(hook.direction.attachTypeName))"
+        let descriptor = programs.descriptor(of: hook)
         let type = hook.direction.attachType
         switch method {
         case .link:
-            let link = bpf_link_create(program, cgroup.rawValue, type, nil)
-            if link < 0 { throw SystemError("attach", subject) }
+            let link = bpf_link_create(descriptor, cgroup.rawValue, type, nil)
+            if link < 0 { throw SystemError("attach", "\(program) to \(path)") }
             records.append(
-                Record(method: method, direction: hook.direction, subject: subject, descriptor: link, cgroup: -1))
+                Record(
+                    method: method, direction: hook.direction, subject: "\(program) from \(path)", descriptor: link,
+                    cgroup: -1))
         case .legacy:
-            if bpf_prog_attach(program, cgroup.rawValue, type, UInt32(BPF_F_ALLOW_MULTI)) < 0 {
-                throw SystemError("attach", subject)
+            if bpf_prog_attach(descriptor, cgroup.rawValue, type, UInt32(BPF_F_ALLOW_MULTI)) < 0 {
+                throw SystemError("attach", "\(program) to \(path)")
             }
             records.append(
                 Record(
-                    method: method, direction: hook.direction, subject: subject,
-                    descriptor: fcntl(program, F_DUPFD_CLOEXEC, 3),
+                    method: method, direction: hook.direction, subject: "\(program) from \(path)",
+                    descriptor: fcntl(descriptor, F_DUPFD_CLOEXEC, 3),
                     cgroup: fcntl(cgroup.rawValue, F_DUPFD_CLOEXEC, 3)))
         }
         log(
             "attached \(hook.programName), cgroup \(path), type \(hook.direction.attachTypeName),"
-                + " mode multi (BPF_F_ALLOW_MULTI), method \(method)")
+                + " mode multi (BPF_F_ALLOW_MULTI), method \(method)", false)
     }
 
     deinit {
@@ -67,7 +69,7 @@ public struct Attachments: ~Copyable {
             let failed =
                 record.method == .legacy
                 && bpf_prog_detach2(record.descriptor, record.cgroup, record.direction.attachType) < 0
-            log("\(failed ? "can't detach (\(Errno(rawValue: errno)))" : "detached") \(record.subject)")
+            log(failed ? "\(SystemError("detach", record.subject))" : "detached \(record.subject)", failed)
             close(record.descriptor)
             if record.cgroup >= 0 { close(record.cgroup) }
         }

@@ -39,7 +39,7 @@ public struct Counters: Sendable, Equatable {
     public var passedWireBytes: UInt64 = 0
     public var droppedPackets: UInt64 = 0
     public var droppedPayloadBytes: UInt64 = 0
-    /// Time from the first packet to the last.
+    /// Time from the first packet that was charged to the last; 0 where nothing is limited.
     public var activeNanoseconds: UInt64 = 0
     /// Packets, and bytes from their network headers on, that the parent's program saw; nil where it isn't attached.
     public var witnessPackets: UInt64?
@@ -53,51 +53,36 @@ public struct Counters: Sendable, Equatable {
 
 /// The BPF programs of one run, loaded, and the memory they share with us.
 public struct ProgramSet: ~Copyable {
-    private let object: OpaquePointer
-    private let memory: UnsafeMutablePointer<throttle_run>
+    private let object: BPFObject
+    private let shared: SharedMemory
 
     /// Loads the programs. Nothing is attached yet.
     public init(for kernel: KernelVersion, down: Limit, up: Limit) throws(LoadError) {
         LibBPFLog.start()
-        let embedded = programs_object(kernel >= KernelVersion(5, 12))
-        guard let object = bpf_object__open_mem(embedded.bytes, embedded.size, nil) else {
-            throw LoadError(errno: Errno(rawValue: errno))
-        }
-        guard let map = bpf_object__find_map_by_name(object, ".data.run") else {
-            bpf_object__close(object)
-            throw LoadError(errno: .noSuchFileOrDirectory)
-        }
-        guard bpf_object__load(object) == 0 else {
-            let error = LoadError(errno: Errno(rawValue: errno))
-            bpf_object__close(object)
-            throw error
-        }
-        let mapped = mmap(
-            nil, MemoryLayout<throttle_run>.size, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0)
-        guard let mapped, mapped != MAP_FAILED else {
-            let error = LoadError(errno: Errno(rawValue: errno))
-            bpf_object__close(object)
-            throw error
-        }
-        memory = mapped.assumingMemoryBound(to: throttle_run.self)
+        let object = try BPFObject(programs_object(ProgramSet.hasCompareAndExchange(kernel)))
+        if bpf_object__load(object.pointer) != 0 { throw LoadError(errno: Errno(rawValue: errno)) }
+        shared = try SharedMemory(of: object)
         self.object = object
-        memory.pointee.limit = (down.encoded, up.encoded)
+        shared.run.pointee.limit = (down.encoded, up.encoded)
     }
 
-    deinit {
-        munmap(memory, MemoryLayout<throttle_run>.size)
-        bpf_object__close(object)
+    private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }
+
+    /// Which of the two sets of programs a kernel gets, and why, for people.
+    public static func variant(for kernel: KernelVersion) -> String {
+        hasCompareAndExchange(kernel)
+            ? "with cmpxchg (Linux 5.12 and newer)" : "without cmpxchg (new in Linux 5.12)"
     }
 
     /// The file descriptor of a program, for as long as the set lives.
     func descriptor(of hook: Hook) -> CInt {
-        bpf_program__fd(bpf_object__find_program_by_name(object, hook.programName))
+        bpf_program__fd(bpf_object__find_program_by_name(object.pointer, hook.programName))
     }
 
     public func counters(_ direction: Direction) -> Counters {
         // The witness first: what it saw, the run's program has seen before.
-        let witness = direction == .down ? memory.pointee.witness.0 : memory.pointee.witness.1
-        let meter = direction == .down ? memory.pointee.meter.0 : memory.pointee.meter.1
+        let witness = direction == .down ? shared.run.pointee.witness.0 : shared.run.pointee.witness.1
+        let meter = direction == .down ? shared.run.pointee.meter.0 : shared.run.pointee.meter.1
         var counters = Counters()
         counters.witnessPackets = witness.packets
         counters.witnessBytes = witness.bytes
@@ -108,5 +93,38 @@ public struct ProgramSet: ~Copyable {
         counters.droppedPayloadBytes = meter.dropped_payload_bytes
         counters.activeNanoseconds = meter.last_ns - min(meter.first_ns, meter.last_ns)
         return counters
+    }
+}
+
+/// A BPF object of libbpf.
+struct BPFObject: ~Copyable {
+    let pointer: OpaquePointer
+
+    init(_ embedded: programs_object) throws(LoadError) {
+        guard let pointer = bpf_object__open_mem(embedded.bytes, embedded.size, nil) else {
+            throw LoadError(errno: Errno(rawValue: errno))
+        }
+        self.pointer = pointer
+    }
+
+    deinit {
+        bpf_object__close(pointer)
+    }
+}
+
+/// The map of a loaded object that user space and programs both write, mapped.
+struct SharedMemory: ~Copyable {
+    let run: UnsafeMutablePointer<throttle_run>
+
+    init(of object: borrowing BPFObject) throws(LoadError) {
+        let map = bpf_object__find_map_fd_by_name(object.pointer, ".data.run")
+        let size = MemoryLayout<throttle_run>.size
+        let start = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0)
+        guard let start, start != MAP_FAILED else { throw LoadError(errno: Errno(rawValue: errno)) }
+        run = start.assumingMemoryBound(to: throttle_run.self)
+    }
+
+    deinit {
+        munmap(run, MemoryLayout<throttle_run>.size)
     }
 }

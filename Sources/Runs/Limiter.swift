@@ -10,7 +10,6 @@ struct Limiter: ~Copyable {
     private var attachments: Attachments
     private let programs: ProgramSet
     private let cgroup: RunCgroup
-    private let log: Logger
     let method: AttachMethod
     let hasWitness: Bool
 
@@ -18,17 +17,14 @@ struct Limiter: ~Copyable {
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
         let cgroup = try Limiter.makeCgroup(plan, log)
-        let programs = try setting { () throws(LoadError) in
-            try ProgramSet(for: kernel, down: plan.limit(.down), up: plan.limit(.up))
-        }
-        var attachments = Attachments { log.debug("\($0)") }
+        let programs = try Limiter.load(plan, kernel, log)
+        var attachments = Attachments(log: Limiter.undoLog(log))
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         method = try Limiter.attachMeters(&attachments, programs, cgroup, plan.attach, log)
         self.hasWitness = hasWitness
         self.attachments = attachments
         self.programs = programs
         self.cgroup = cgroup
-        self.log = log
         log.info("mode police: packets over the limit are dropped (attached by \(method))")
     }
 
@@ -48,9 +44,11 @@ struct Limiter: ~Copyable {
 
     /// Undoes everything. Returns how many processes the command left running, now unlimited.
     consuming func undo() -> Int {
-        let left = cgroup.release()
-        log.debug("removing cgroup \(cgroup.parent.path)")
-        return left
+        cgroup.release()
+    }
+
+    private static func undoLog(_ log: Logger) -> UndoLog {
+        { line, isFailure in log.log(level: isFailure ? .warning : .debug, "\(line)") }
     }
 
     private static func makeCgroup(_ plan: RunPlan, _ log: Logger) throws(SetupError) -> RunCgroup {
@@ -60,9 +58,20 @@ struct Limiter: ~Copyable {
                     try CgroupDirectory.ofCaller()
                 }
             for name in base.sweep() { log.debug("removed cgroup \(base.path)/\(name), left by a dead run") }
-            let cgroup = try RunCgroup(in: base)
-            log.debug("created cgroup \(cgroup.run.path)")
-            return cgroup
+            return try RunCgroup(in: base, log: Limiter.undoLog(log))
+        }
+    }
+
+    private static func load(
+        _ plan: RunPlan, _ kernel: KernelVersion, _ log: Logger
+    ) throws(SetupError) -> ProgramSet {
+        do throws(LoadError) {
+            let programs = try ProgramSet(for: kernel, down: plan.limit(.down), up: plan.limit(.up))
+            log.debug("loaded the programs \(ProgramSet.variant(for: kernel))")
+            return programs
+        } catch {
+            for line in error.log { log.debug("\(line)") }
+            throw SetupError(error)
         }
     }
 

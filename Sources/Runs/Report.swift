@@ -23,10 +23,17 @@ public struct DirectionReport: Sendable {
     /// Bytes that passed, as the limit counts them.
     var passedBytes: UInt64 { counting == .wire ? counters.passedWireBytes : counters.passedPayloadBytes }
 
-    /// Bytes per second from the first packet to the last, over at least one second: a transfer
-    /// that fits into the burst has no rate of its own.
-    public var achieved: Double {
-        Double(passedBytes) / max(1, Double(counters.activeNanoseconds) / 1e9)
+    /// The time that `achieved` is averaged over: from the first to the last packet that was charged, at
+    /// least one second, as a transfer that fits into the burst has no rate of its own. Without a limit,
+    /// nothing is charged, and it is the time of the whole run.
+    public internal(set) var averagedSeconds = 1.0
+
+    /// Bytes per second.
+    public var achieved: Double { Double(passedBytes) / averagedSeconds }
+
+    mutating func average(over elapsedNanoseconds: UInt64) {
+        let active = limit == .unlimited ? elapsedNanoseconds : counters.activeNanoseconds
+        averagedSeconds = max(1, Double(active) / 1e9)
     }
 
     /// Achieved rate over limit; nil where there is none.
@@ -58,10 +65,12 @@ public struct Report: Sendable {
     public internal(set) var method: AttachMethod?
     public internal(set) var elapsedNanoseconds: UInt64 = 0
     public internal(set) var outcome: Outcome?
+    /// Why nothing was limited (--best-effort), where set-up failed.
+    public internal(set) var setupFailure: String?
     /// Whether the command itself had left the run's cgroup by its end.
     public internal(set) var hasMoved = false
-    /// What went otherwise than asked for, worst first.
-    public internal(set) var warnings: [String] = []
+    /// Processes that outlived the command, not limited from then on.
+    public internal(set) var leftBehind = 0
 
     init(_ plan: RunPlan, _ command: Command) {
         down = DirectionReport(limit: plan.down, counting: plan.counting)
@@ -77,25 +86,40 @@ public struct Report: Sendable {
         return direction.counters.droppedPackets > 0 ? .throttled : .belowLimit
     }
 
-    /// Takes the end of the run down, and what it says about the limits.
-    mutating func end(_ outcome: Outcome) {
+    mutating func end(_ outcome: Outcome, after elapsedNanoseconds: UInt64) {
         self.outcome = outcome
-        guard id != nil else { return }
-        if hasMoved {
-            warnings.append(
-                "the command left the run's cgroup (as sudo, su and machinectl may make it): put throttle"
-                    + " behind what moves it, as in: sudo throttle run … --")
-        }
-        for (name, direction) in [("download", down), ("upload", up)] where direction.escapedPackets > 0 {
-            let what = direction.counters.programCalls == 0 ? "none" : "only \(direction.counters.programCalls)"
-            warnings.append(
-                "\(name): \(direction.counters.witnessPackets ?? 0) packets"
-                    + " (\(Scaled(Double(direction.counters.witnessBytes ?? 0), unit: "B"))) reached the run's parent"
-                    + " cgroup, but \(what) of them its own program: processes moved out of the run's cgroup, or"
-                    + " another tool detached the program; look at bpftool cgroup tree")
-        }
+        self.elapsedNanoseconds = elapsedNanoseconds
+        down.average(over: elapsedNanoseconds)
+        up.average(over: elapsedNanoseconds)
     }
 
-    /// Whether part of the limits didn't hold.
-    public var isNotThrottled: Bool { [down, up].contains { verdict($0) == .notThrottled } }
+    /// Why limits that were asked for didn't hold, with what to try; empty where they did.
+    public var reasons: [String] {
+        if let setupFailure { return [setupFailure] }
+        let directions = [("download", down), ("upload", up)].filter { $0.1.limit != .unlimited }
+        if directions.isEmpty { return [] }
+        let moved =
+            "the command left the run's cgroup (as sudo, su and machinectl may make it): put throttle behind what"
+            + " moves it, as in: sudo throttle run … --"
+        return (hasMoved ? [moved] : []) + directions.compactMap { name, direction in direction.escape(of: name) }
+    }
+
+    /// All that went otherwise than one would expect.
+    public var warnings: [String] {
+        if leftBehind == 0 { return reasons }
+        let processes = leftBehind == 1 ? "process" : "processes"
+        return reasons + ["the command left \(leftBehind) \(processes) running, not limited any more"]
+    }
+}
+
+extension DirectionReport {
+    /// What the witness saw and the run's own program didn't, in words; nil where that is nothing.
+    fileprivate func escape(of name: String) -> String? {
+        if escapedPackets == 0 { return nil }
+        let seen = Scaled(Double(counters.witnessBytes ?? 0), unit: "B")
+        let own = counters.programCalls == 0 ? "none" : "only \(counters.programCalls)"
+        return "\(name): \(counters.witnessPackets ?? 0) packets (\(seen)) reached the run's parent cgroup, but"
+            + " \(own) of them its own program: processes moved out of the run's cgroup, or another tool detached"
+            + " the program; look at bpftool cgroup tree"
+    }
 }

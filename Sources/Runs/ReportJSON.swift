@@ -52,7 +52,7 @@ extension Report {
             attach_method = report.method?.rawValue
             count = report.down.counting.rawValue
             burst_seconds = report.burst.seconds
-            not_throttled = report.isNotThrottled
+            not_throttled = !report.reasons.isEmpty
             warnings = report.warnings
             download = Traffic(report.down, report.verdict(report.down))
             upload = Traffic(report.up, report.verdict(report.up))
@@ -64,7 +64,7 @@ extension Report {
         let achieved_bytes_per_second: Double
         let achieved_ratio: Double?
         let verdict: Verdict
-        let active_seconds: Double
+        let averaged_seconds: Double
         let program_calls: UInt64
         let passed_packets: UInt64
         let passed_payload_bytes: UInt64
@@ -82,7 +82,7 @@ extension Report {
             achieved_bytes_per_second = direction.achieved
             achieved_ratio = direction.ratio
             self.verdict = verdict
-            active_seconds = Double(counters.activeNanoseconds) / 1e9
+            averaged_seconds = direction.averagedSeconds
             program_calls = counters.programCalls
             passed_packets = counters.passedPackets
             passed_payload_bytes = counters.passedPayloadBytes

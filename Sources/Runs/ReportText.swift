@@ -10,7 +10,7 @@ extension Report {
             lines.append("\(name): \(summary(of: direction))")
             lines.append("  \(counters(of: direction))")
         }
-        return (lines + (isNotThrottled ? warnings.map { "NOT THROTTLED: \($0)" } : [])).joined(separator: "\n")
+        return (lines + reasons.map { "NOT THROTTLED: \($0)" }).joined(separator: "\n")
     }
 
     private var outcomeText: String {

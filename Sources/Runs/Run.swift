@@ -20,53 +20,59 @@ public struct Run {
     /// Runs the command to its end. When this returns or throws, nothing of the run is left on the system.
     public func execute(as caller: borrowing Caller) throws(SetupError) -> (Outcome, Report) {
         var report = Report(plan, command)
-        let limiter: Limiter?
-        do throws(SetupError) {
-            limiter = try Limiter(plan, log: log)
-        } catch {
-            guard plan.bestEffort else { throw error }
-            log.warning("NOT THROTTLED: running without limits, as \(error)")
-            report.warnings.append("\(error)")
-            limiter = nil
-        }
-        if limiter != nil { noteInheritedSockets() }
+        let started = try start(&report, as: caller)
         do throws(SystemError) {
-            return try start(limiter, &report, as: caller)
+            let outcome = try follow(started, &report, as: caller)
+            return (outcome, report)
         } catch {
             throw SetupError(error)
         }
     }
 
-    private func start(
-        _ limiter: consuming Limiter?, _ report: inout Report, as caller: borrowing Caller
-    ) throws(SystemError) -> (Outcome, Report) {
-        guard let limiter else {
-            var running = try command.start(in: nil, as: caller)
-            let outcome = try running.supervise(as: caller)
-            running.reap()
-            report.end(outcome)
-            return (outcome, report)
+    /// The command, held before its exec, and what limits it: nothing where that can't be set up and
+    /// --best-effort does without.
+    private struct Started: ~Copyable {
+        var running: RunningCommand
+        let limiter: Limiter?
+    }
+
+    private func start(_ report: inout Report, as caller: borrowing Caller) throws(SetupError) -> Started {
+        do {
+            let limiter = try Limiter(plan, log: log)
+            noteInheritedSockets()
+            let running = try command.start(in: limiter.cgroupDescriptor, as: caller)
+            return Started(running: running, limiter: limiter)
+        } catch {
+            guard plan.bestEffort else { throw SetupError(error) }
+            log.error("NOT THROTTLED: running without limits, as \(error)")
+            report.setupFailure = "\(error)"
         }
-        let started = Host.monotonicNanoseconds
-        var running = try command.start(in: limiter.cgroupDescriptor, as: caller)
-        let home = cgroup(of: running.pid)
-        let outcome = try running.supervise(as: caller)
-        report.hasMoved = cgroup(of: running.pid) != home
-        running.reap()
-        report.elapsedNanoseconds = Host.monotonicNanoseconds - started
-        report.method = limiter.method
-        report.id = limiter.id
-        report.down.counters = limiter.counters(.down)
-        report.up.counters = limiter.counters(.up)
-        let left = limiter.undo()
-        if left > 0 {
-            let warning =
-                "the command left \(left) \(left == 1 ? "process" : "processes") running, not limited any more"
-            report.warnings.append(warning)
-            log.warning("\(warning)")
+        do {
+            return Started(running: try command.start(in: nil, as: caller), limiter: nil)
+        } catch {
+            throw SetupError(error)
         }
-        report.end(outcome)
-        return (outcome, report)
+    }
+
+    private func follow(
+        _ started: consuming Started, _ report: inout Report, as caller: borrowing Caller
+    ) throws(SystemError) -> Outcome {
+        let began = Host.monotonicNanoseconds
+        let home = cgroup(of: started.running.pid)
+        let outcome = try started.running.supervise(as: caller)
+        report.hasMoved = cgroup(of: started.running.pid) != home
+        let elapsed = Host.monotonicNanoseconds - began
+        started.running.reap()
+        if let limiter = started.limiter {
+            report.method = limiter.method
+            report.id = limiter.id
+            report.down.counters = limiter.counters(.down)
+            report.up.counters = limiter.counters(.up)
+            report.leftBehind = limiter.undo()
+            if report.leftBehind > 0, let warning = report.warnings.last { log.warning("\(warning)") }
+        }
+        report.end(outcome, after: elapsed)
+        return outcome
     }
 
     /// Where a process is, as /proc says; still told of a zombie.

@@ -1,11 +1,11 @@
 /// An unsigned decimal number read from text exactly, without going through floating point.
 struct Decimal {
-    /// The number times 10 to the power of `fractionDigits`.
-    let digits: UInt64
+    /// The number times 10 to the power of `fractionDigits`; nil if that is more than 128 bits hold.
+    let digits: UInt128?
     let fractionDigits: Int
 
     /// Reads the digits that `text` starts with and returns what follows them, nil if it doesn't start
-    /// with a number (`12`, `1.5`) or if that number has more digits than 64 bits hold.
+    /// with a number (`12`, `1.5`). Digits after the 18th decimal are worth nothing in any unit.
     static func read(from text: Substring) -> (number: Decimal, rest: Substring)? {
         let whole = text.prefix(while: isDigit)
         var rest = text[whole.endIndex...]
@@ -15,21 +15,29 @@ struct Decimal {
             if fraction.isEmpty { return nil }
             rest = rest[fraction.endIndex...]
         }
-        guard !whole.isEmpty, let digits = UInt64(whole + fraction) else { return nil }
-        return (Decimal(digits: digits, fractionDigits: fraction.count), rest)
+        if whole.isEmpty { return nil }
+        let kept = fraction.prefix(18)
+        return (Decimal(digits: UInt128(whole + kept), fractionDigits: kept.count), rest)
     }
 
     /// The number times `numerator / denominator`, rounded to the nearest whole; nil if it overflows.
     func scaled(by numerator: UInt64, over denominator: UInt64) -> UInt64? {
         var divisor = UInt128(denominator)
         for _ in 0..<fractionDigits { divisor *= 10 }
-        let rounded = (UInt128(digits) * UInt128(numerator) + divisor / 2) / divisor
-        return UInt64(exactly: rounded)
+        guard let digits, case (let product, false) = digits.multipliedReportingOverflow(by: UInt128(numerator)),
+            case (let sum, false) = product.addingReportingOverflow(divisor / 2)
+        else { return nil }
+        return UInt64(exactly: sum / divisor)
     }
 
     private static func isDigit(_ character: Character) -> Bool {
         character.isASCII && character.isNumber
     }
+}
+
+/// `text` with A to Z in lower case. Unicode's rules would also make a `k` of the Kelvin sign.
+func lowercasedASCII(_ text: String) -> String {
+    String(decoding: text.utf8.map { UInt8(ascii: "A")...UInt8(ascii: "Z") ~= $0 ? $0 | 0x20 : $0 }, as: UTF8.self)
 }
 
 /// Text that isn't the quantity it should be. The description says what was read and what is accepted.

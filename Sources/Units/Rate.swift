@@ -7,7 +7,7 @@ public enum Rate: Equatable, Sendable {
     /// Reads a rate: bytes per second, with `k M G T` (powers of 1000) or `Ki Mi Gi Ti` (of 1024), then
     /// `B`, `B/s`, `/s` or nothing; or bits with `bit` or `bit/s` (`800kbit`); or `unlimited`. Case is free.
     public init(_ text: String) throws(InvalidQuantity) {
-        let lowered = text.lowercased()
+        let lowered = lowercasedASCII(text)
         if lowered == "unlimited" {
             self = .unlimited
             return

@@ -1,5 +1,5 @@
 /// A length of time for people to give, such as a burst.
-public struct TimeSpan: Equatable, Sendable, CustomStringConvertible {
+public struct TimeSpan: Equatable, Sendable {
     public let nanoseconds: UInt64
 
     public init(nanoseconds: UInt64) {
@@ -9,7 +9,7 @@ public struct TimeSpan: Equatable, Sendable, CustomStringConvertible {
     /// Reads `200ms`, `1.5s` or `500us`.
     public init(_ text: String) throws(InvalidQuantity) {
         let scales: [Substring: UInt64] = ["us": 1_000, "ms": 1_000_000, "s": 1_000_000_000]
-        guard let (number, unit) = Decimal.read(from: text.lowercased()[...]), let scale = scales[unit],
+        guard let (number, unit) = Decimal.read(from: lowercasedASCII(text)[...]), let scale = scales[unit],
             let value = number.scaled(by: scale, over: 1)
         else {
             throw InvalidQuantity(description: "'\(text)' is not a time: give a number with us, ms or s, such as 200ms")
@@ -18,6 +18,4 @@ public struct TimeSpan: Equatable, Sendable, CustomStringConvertible {
     }
 
     public var seconds: Double { Double(nanoseconds) / 1e9 }
-
-    public var description: String { "\(Scaled(Double(nanoseconds) / 1e6, unit: "")) ms" }
 }

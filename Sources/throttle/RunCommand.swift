@@ -14,9 +14,9 @@ struct RunCommand: ParsableCommand {
         abstract: "Run a command with limited bandwidth.",
         usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...]",
         discussion: """
-            RATE is in bytes per second: 50k, 1.5M, 512KiB/s; in bits: 800kbit; or 'unlimited'.
-            THROTTLE_DOWN and THROTTLE_UP give defaults. The exit status is the command's own; 125: throttle
-            itself failed, 126: the command can't be executed, 127: it wasn't found.
+            RATE is in bytes per second (50k, 1.5M, 512KiB/s), in bits (800kbit), or 'unlimited'. The exit \
+            status is the command's own; 125: throttle itself failed, 126: the command can't be executed, \
+            127: it wasn't found.
             """)
 
     @OptionGroup(title: "Limits") var limits: LimitOptions
@@ -28,6 +28,9 @@ struct RunCommand: ParsableCommand {
 
     func validate() throws {
         if let first = command.first, first.hasPrefix("-"), first != "--" {
+            // The parser takes its own flags for the start of the command, too.
+            if ["-h", "--help"].contains(first) { throw CleanExit.helpRequest(self) }
+            if first == "--version" { throw CleanExit.message(version) }
             throw ValidationError("Unknown option '\(first)'. A command that starts with '-' goes after '--'.")
         }
         if commandWords == 0 { throw ValidationError("No command to run. It follows the options, or '--'.") }
@@ -59,7 +62,7 @@ struct RunCommand: ParsableCommand {
         if case .notExecuted(let error) = outcome {
             log.error("can't execute '\(report.command[0])': \(error)")
         }
-        try reporting.publish(report, to: output, log)
+        reporting.publish(report, to: output, log)
         return outcome
     }
 }

@@ -9,19 +9,20 @@ import Units
 
 struct LimitOptions: ParsableArguments {
     @Option(
-        name: [.customShort("d", allowingJoined: true), .long],
+        name: [.long, .customShort("d", allowingJoined: true)], parsing: .unconditional,
         help: ArgumentHelp("Limit downloads (default: $THROTTLE_DOWN).", valueName: "rate"),
         transform: { try valid($0, Rate.init) })
     var down: Rate?
 
     @Option(
-        name: [.customShort("u", allowingJoined: true), .long],
+        name: [.long, .customShort("u", allowingJoined: true)], parsing: .unconditional,
         help: ArgumentHelp("Limit uploads (default: $THROTTLE_UP).", valueName: "rate"),
         transform: { try valid($0, Rate.init) })
     var up: Rate?
 
     @Option(
-        help: ArgumentHelp("Unused time to catch up on, 1ms to 60s.", valueName: "time"),
+        parsing: .unconditional,
+        help: ArgumentHelp("Unused time to catch up on, 1ms to 60s (default: 200ms).", valueName: "time"),
         transform: { try LimitOptions.burst($0) })
     var burst = RunPlan().burst
 
@@ -57,7 +58,7 @@ struct LimitOptions: ParsableArguments {
 }
 
 struct SetupOptions: ParsableArguments {
-    @Option(help: "How limits are held.", transform: { try SetupOptions.mode($0) })
+    @Option(help: "How limits are held (default: police).", transform: { try SetupOptions.mode($0) })
     var mode = "police"
 
     @Option(help: "How programs are attached.")
@@ -119,7 +120,7 @@ struct ReportingOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Say what was chosen and why, and report at the end.")
     var verbose = false
 
-    @Flag(help: "Log every attachment and detachment too.")
+    @Flag(help: "Like --verbose, and log every attachment and detachment.")
     var debug = false
 
     @Flag(name: .shortAndLong, help: "No warnings, only errors.")
@@ -140,19 +141,24 @@ struct ReportingOptions: ParsableArguments {
     }
 
     /// Writes the report where it was asked for. A run whose limit didn't hold says so in any case.
-    func publish(_ report: Report, to file: borrowing OutputFile?, _ log: Logger) throws {
+    func publish(_ report: Report, to file: borrowing OutputFile?, _ log: Logger) {
         let text = stats == .json ? report.json : report.text
+        let isOnStandardError = stats != nil && statsFile == nil
         switch file {
         case .some(let file):
-            try file.replace(with: text + "\n")
-            if verbose { log.lines(report.text) }
-        case nil where stats == .json:
-            OutputFile.standardError(text + "\n")
-            if verbose { log.lines(report.text) }
-        case nil where stats != nil || verbose:
-            log.lines(text)
-        case nil:
-            if report.isNotThrottled && report.id != nil { log.warning("NOT THROTTLED: \(report.warnings[0])") }
+            do {
+                try file.replace(with: text + "\n")
+            } catch {
+                // The command's status is worth more than ours, which would hide it.
+                log.error("\(error)")
+            }
+        case nil where isOnStandardError && stats == .json: OutputFile.standardError(text + "\n")
+        case nil: break
+        }
+        if verbose || debug || (isOnStandardError && stats == .text) {
+            log.lines(report.text)
+        } else if !isOnStandardError, report.setupFailure == nil, let reason = report.reasons.first {
+            log.error("NOT THROTTLED: \(reason)")
         }
     }
 }

@@ -6,9 +6,11 @@ import Glibc
 struct Throttle: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "throttle",
-        abstract: "Run a command with limited bandwidth, as nice limits its CPU.",
+        abstract: "Limit the bandwidth of a command, as nice limits its CPU.",
+        usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...]",
         version: version,
-        subcommands: [RunCommand.self])
+        subcommands: [RunCommand.self],
+        defaultSubcommand: RunCommand.self)
 }
 
 @main
@@ -30,24 +32,21 @@ enum Main {
             }
             return try run.execute().relay()
         } catch {
-            let text = Throttle.fullMessage(for: error)
             guard Throttle.exitCode(for: error) != .success else {
-                print(text)
+                print(Throttle.fullMessage(for: error))
                 return 0
             }
-            OutputFile.standardError(message(for: error, text))
+            let hint = Throttle.exitCode(for: error) == .validationFailure ? " (see throttle run --help)" : ""
+            OutputFile.standardError("throttle: \(Throttle.message(for: error))\(hint)\n")
             return failure
         }
     }
 
     /// `run` is the default, and a bare `--stats` stands for `--stats=text`.
     private static func normalized(_ words: [String]) -> [String] {
-        let subcommands = ["run", "help", "-h", "--help", "--version", "--generate-completion-script"]
-        let named = words.first.map { word in subcommands.contains { word == $0 || word.hasPrefix($0 + "=") } }
-        return (named ?? true ? [] : ["run"]) + words.map { $0 == "--stats" ? "--stats=\(ReportFormat.bareMark)" : $0 }
-    }
-
-    private static func message(for error: any Error, _ text: String) -> String {
-        Throttle.exitCode(for: error) == .validationFailure ? "throttle: \(text)\n" : "throttle: \(error)\n"
+        let others = ["run", "help", "-h", "--help", "--version", "--generate-completion-script"]
+        let isRun = !words.prefix(1).contains { word in others.contains { word == $0 || word.hasPrefix($0 + "=") } }
+        return (isRun ? ["run"] : [])
+            + words.map { $0 == "--stats" ? "--stats=\(ReportFormat.bareMark)" : $0 }
     }
 }

@@ -69,10 +69,11 @@ private func plan(in path: String, attach: AttachChoice = .auto) -> RunPlan {
             let subjects = lines.all.map { $0.split(separator: " ").dropFirst().prefix(2).joined(separator: " ") }
             #expect(
                 subjects == [
-                    "kernel \(Host.kernelRelease)", "removed cgroup", "created cgroup", "attached throttle_wit_dn,",
+                    "kernel \(Host.kernelRelease)", "removed cgroup", "created cgroup", "loaded the",
+                    "attached throttle_wit_dn,",
                     "attached throttle_wit_up,", "attached throttle_down,", "attached throttle_up,", "mode police:",
-                    "removing cgroup", "detached throttle_up", "detached throttle_down", "detached throttle_wit_up",
-                    "detached throttle_wit_dn",
+                    "detached throttle_up", "detached throttle_down", "detached throttle_wit_up",
+                    "detached throttle_wit_dn", "removed cgroup",
                 ])
         }
     }

@@ -44,7 +44,7 @@ private enum JSON: Decodable, Equatable {
     ]
     private static let sometimes: Set = ["id", "attach_method", "exit_status", "exit_signal", "exec_errno"]
     private static let traffic: Set = [
-        "achieved_bytes_per_second", "verdict", "active_seconds", "program_calls", "passed_packets",
+        "achieved_bytes_per_second", "verdict", "averaged_seconds", "program_calls", "passed_packets",
         "passed_payload_bytes", "passed_wire_bytes", "dropped_packets", "dropped_payload_bytes",
         "dropped_packet_share",
     ]
@@ -62,7 +62,7 @@ private enum JSON: Decodable, Equatable {
         var report = makeReport(down: .bytesPerSecond(50_000))
         report.down.counters = Counters(passed: 1, witness: 1)
         report.up.counters = Counters(passed: 1)
-        report.end(.exited(0))
+        report.end(.exited(0), after: 0)
         let document = try parse(report)
         #expect(document.keys == ReportJSONTests.always.union(["id", "attach_method", "exit_status"]))
         let traffic = ReportJSONTests.traffic
@@ -84,9 +84,8 @@ private enum JSON: Decodable, Equatable {
 
     @Test func `the document tells what happened`() throws {
         var report = makeReport(down: .bytesPerSecond(50_000), up: .bytesPerSecond(8), counting: .wire)
-        report.elapsedNanoseconds = 1_500_000_000
         report.down.counters = Counters(passed: 3, dropped: 1, witness: 9, seconds: 2)
-        report.end(.exited(7))
+        report.end(.exited(7), after: 1_500_000_000)
         let document = try parse(report)
         let download = document["download"]
         for (found, expected) in [
@@ -98,7 +97,7 @@ private enum JSON: Decodable, Equatable {
             (document["not_throttled"], .bool(true)), (document["warnings"], .array(report.warnings.map(JSON.string))),
             (download?["limit_bytes_per_second"], .unsigned(50_000)),
             (download?["achieved_bytes_per_second"], .unsigned(1599)), (download?["achieved_ratio"], .number(0.03198)),
-            (download?["verdict"], .string("not_throttled")), (download?["active_seconds"], .unsigned(2)),
+            (download?["verdict"], .string("not_throttled")), (download?["averaged_seconds"], .unsigned(2)),
             (download?["program_calls"], .unsigned(4)), (download?["passed_packets"], .unsigned(3)),
             (download?["passed_payload_bytes"], .unsigned(3000)), (download?["passed_wire_bytes"], .unsigned(3198)),
             (download?["dropped_packets"], .unsigned(1)), (download?["dropped_payload_bytes"], .unsigned(1000)),
@@ -116,7 +115,7 @@ private enum JSON: Decodable, Equatable {
             (.notExecuted(.noSuchFileOrDirectory), "exec_errno", 2),
         ] as [(Outcome, String, UInt64)] {
             var report = makeReport()
-            report.end(outcome)
+            report.end(outcome, after: 0)
             let document = try parse(report)
             #expect(document[key] == .unsigned(value))
             #expect(document.keys.intersection(["exit_status", "exit_signal", "exec_errno"]) == [key])

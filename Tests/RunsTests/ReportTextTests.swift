@@ -9,16 +9,15 @@ import Units
 @Suite struct ReportTextTests {
     @Test func `a report tells people limit, achieved rate, ratio, verdict and counters`() {
         var report = makeReport(down: .bytesPerSecond(50_000))
-        report.elapsedNanoseconds = 2_345_600_000
         report.down.counters = Counters(passed: 98, dropped: 7, witness: 105, seconds: 2)
         report.up.counters = Counters(passed: 3, witness: 3, seconds: 2)
-        report.end(.exited(8))
+        report.end(.exited(8), after: 2_345_600_000)
         #expect(
             report.text == """
                 wget: exited with status 8 after 2.35 s
                 download: 49.0 kB/s of 50.0 kB/s (0.98x, throttled)
                   program calls 105, passed 98 packets, payload 98.0 kB, wire 104.5 kB, dropped 7 packets (6.7 %)
-                upload: 1.5 kB/s, no limit
+                upload: 1.3 kB/s, no limit
                   program calls 3, passed 3 packets, payload 3.0 kB, wire 3.2 kB, dropped 0 packets (0.0 %)
                 """)
     }
@@ -37,7 +36,7 @@ import Units
     @Test func `a limit that didn't hold is explained at the end`() {
         var report = makeReport(down: .bytesPerSecond(50_000))
         report.down.counters = Counters(passed: 0, witness: 6)
-        report.end(.exited(0))
+        report.end(.exited(0), after: 0)
         let last = report.text.split(separator: "\n").last
         #expect(last?.hasPrefix("NOT THROTTLED: download: 6 packets") == true)
         report.down.counters = Counters(passed: 6, witness: 6)
@@ -51,7 +50,7 @@ import Units
     ])
     func `the end of the command is in words`(outcome: Outcome, words: String) {
         var report = makeReport()
-        report.end(outcome)
+        report.end(outcome, after: 0)
         #expect(report.text.hasPrefix("wget: \(words) after 0.00 s\n"))
     }
 

@@ -31,7 +31,6 @@ import Units
         "50kbits", "50kib it", "50kbi", "50kibi", "50ibit", "50bitk", "50bit/", "kibit", "50/sk", "50%", "50k;ls",
         "50k\0",
         "٥٠k", "５０k", "५०", "5٠", "1٫5k", "5\u{301}0k", "50k\u{301}", "50к", "50\u{212a}", "½", "5²", "∞", "50k💥",
-        "99999999999999999999", "18446744073709551616", "184467440737095516150000000k",
     ])
     func `junk is refused with what was read and what is accepted`(text: String) {
         let error = #expect(throws: InvalidQuantity.self) { try Rate(text) }
@@ -47,7 +46,8 @@ import Units
 
     @Test(arguments: [
         "9223372036854775808", "18446744073709551615", "9223372036854775.808k", "99999999T", "8388608Ti",
-        "99999999999Gibit",
+        "99999999999Gibit", "99999999999999999999", "18446744073709551616", "184467440737095516150000000k",
+        "9999999999999999999999999999999999999999999999999999999999",
     ])
     func `a rate above 2^63 - 1 is refused`(text: String) {
         let error = #expect(throws: InvalidQuantity.self) { try Rate(text) }

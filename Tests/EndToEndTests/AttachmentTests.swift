@@ -1,0 +1,147 @@
+import Foundation
+import Testing
+
+/// The programs of a run as bpftool sees them, beside those of others.
+@Suite struct AttachmentTests {
+    let lab: Lab
+    let bpftool: BPFTool
+
+    init() throws {
+        lab = try Lab()
+        bpftool = BPFTool(lab: lab)
+    }
+
+    /// A run whose command waits until its input is closed.
+    private func startWaitingRun(_ options: [String]) throws -> (child: Child, cgroup: String) {
+        let words = [throttlePath, "run", "-d", "50k"] + options + ["--", "sh", "-c", "echo ready; read x; exit 0"]
+        let child = try lab.start(words, input: .pipe)
+        try child.waitForOutput("ready")
+        return (child, "\(lab.cgroup.path)/throttle-\(child.pid)")
+    }
+
+    @Test(arguments: ["auto", "link", "legacy"])
+    func programsAreInMultiModeOnTheRunAndOnItsParent(_ method: String) throws {
+        let (child, cgroup) = try startWaitingRun(["--attach", method])
+        let run = try bpftool.attachments("\(cgroup)/run")
+        let parent = try bpftool.attachments(cgroup)
+        for (attachments, names) in [
+            (run, ["ingress": "throttle_down", "egress": "throttle_up"]),
+            (parent, ["ingress": "throttle_wit_dn", "egress": "throttle_wit_up"]),
+        ] {
+            #expect(attachments.count == 2)
+            for attachment in attachments {
+                #expect(attachment.name == names[attachment.direction])
+                #expect(attachment.attach_flags == "multi")
+            }
+        }
+        // Nothing above: the caller's own cgroup is left alone.
+        #expect(try bpftool.attachments(lab.cgroup.path) == [])
+        let ids = Set((run + parent).map(\.id))
+        #expect(try ids.isSubset(of: bpftool.throttlePrograms()))
+        child.closeInput()
+        #expect(try child.wait().ending == .exited(0))
+        #expect(lab.cgroup.runs == [])
+        #expect(bpftool.areFreed(ids))
+    }
+
+    @Test(arguments: ["link", "legacy"])
+    func commandIsInsideTheRunsCgroupFromItsStart(_ method: String) throws {
+        let words = throttle("-d", "50k", "--attach", method) + ["cat", "/proc/self/cgroup"]
+        let completed = try lab.run(words)
+        let path = try #require(completed.stdout.split(separator: "\n").last { $0.hasPrefix("0::") })
+        #expect(path.contains("/commands/throttle-") && path.hasSuffix("/run"))
+    }
+
+    @Test(arguments: ["link", "legacy"])
+    func nothingIsLeftAfterHundredsOfRunsThatEndedInEveryWay(_ method: String) throws {
+        let before = try bpftool.throttlePrograms()
+        let options = throttle("-d", "50k", "--attach", method)
+        let storm = try Fixtures.storm.get()
+        let seed = String(UInt64.random(in: 1...UInt64.max))
+        // By return, at exec, by each signal of the wrapper's, by signals of the command's own.
+        try lab.require([storm, "40", "1", seed, "0"] + options + ["true"])
+        try lab.require([storm, "40", "1", seed, "0"] + options + ["sh", "-c", "exit 9"])
+        try lab.require([storm, "40", "1", seed, "0"] + options + ["no-such-command-here"])
+        try lab.require([storm, "40", "1", seed, "0"] + options + ["sh", "-c", "kill -SEGV $$"])
+        try lab.require([storm, "140", "25000", seed, "1,2,3,10,12,14,15"] + options + ["sleep", "60"])
+        #expect(lab.cgroup.runs == [])
+        // Killed, a run can't undo anything: its cgroup stays until the next run of anybody in this cgroup.
+        try lab.require([storm, "60", "25000", seed, "9"] + options + ["sleep", "0.1"])
+        #expect(!lab.cgroup.runs.isEmpty)
+        #expect(poll { lab.cgroup.runs.allSatisfy { isEmpty("\(lab.cgroup.path)/\($0)") } })
+        try lab.require(options + ["true"])
+        #expect(lab.cgroup.children == [])
+        #expect(try bpftool.attachments(lab.cgroup.path) == [])
+        #expect(try bpftool.areFreed(bpftool.throttlePrograms().subtracting(before)))
+    }
+
+    private func isEmpty(_ cgroup: String) -> Bool {
+        let events = try? String(contentsOfFile: "\(cgroup)/cgroup.events", encoding: .utf8)
+        return events?.contains("populated 0") ?? true
+    }
+
+    @Test(arguments: ["link", "legacy"])
+    func foreignProgramInMultiModeStaysAttachedAndRuns(_ method: String) throws {
+        let network = try NetworkPair(lab)
+        let server = try FileServer(in: network.far, lab, bytes: 100_000)
+        let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: "multi")
+        let fetching = ["curl", "-sSf", "-o", "copy", server.url(NetworkPair.farAddress)]
+        let completed = try lab.run(
+            network.near.entry + throttle("-d", "200k", "--attach", method, "--stats=json") + fetching)
+        #expect(completed.ending == .exited(0))
+        #expect(try lab.content("copy") == server.content)
+        let stats = try Stats(completed.stderr)
+        #expect(stats.download.program_calls > 0)
+        // It runs on every packet, and goes on when the run is over: the connection's last ones may come later.
+        #expect(try bpftool.packets(countedBy: id) >= stats.download.program_calls)
+        #expect(try bpftool.attachments(lab.cgroup.path).map(\.id) == [id])
+    }
+
+    @Test(arguments: ["auto", "link", "legacy"])
+    func exclusiveForeignProgramIsNamed(_ method: String) throws {
+        let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: nil)
+        let completed = try lab.run(throttle("-d", "50k", "--attach", method) + ["touch", "ran"])
+        #expect(completed.ending == .exited(125) && completed.stdout == "")
+        #expect(completed.stderr.contains("program \(id) (foreign_in)"))
+        #expect(completed.stderr.contains(lab.cgroup.path) && completed.stderr.contains("exclusive"))
+        #expect(access("\(lab.folder)/ran", F_OK) != 0)
+        #expect(lab.cgroup.runs == [])
+        #expect(try bpftool.attachments(lab.cgroup.path).map(\.id) == [id])
+    }
+
+    @Test func exclusiveProgramFurtherUpIsNamedWithItsCgroup() throws {
+        let above = try TestCgroup("above", in: lab.cgroup.path)
+        let caller = try TestCgroup("caller", in: above.path)
+        let id = try bpftool.attachForeignProgram(to: above.path, mode: nil)
+        let completed = try lab.start(throttle("-d", "50k") + ["true"], in: caller).wait()
+        #expect(completed.ending == .exited(125))
+        #expect(completed.stderr.contains("program \(id) (foreign_in)"))
+        #expect(completed.stderr.contains(" \(above.path) "))
+        #expect(caller.runs == [])
+    }
+
+    @Test func bestEffortRunsTheCommandUnderAnExclusiveProgram() throws {
+        let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: nil)
+        let options = throttle("-d", "50k", "--best-effort", "--stats-file", "stats", "--stats=json")
+        let completed = try lab.run(options + ["sh", "-c", "echo out; exit 6"])
+        #expect(completed.ending == .exited(6) && completed.stdout == "out\n")
+        #expect(completed.stderr.contains("NOT THROTTLED") && completed.stderr.contains("program \(id)"))
+        #expect(completed.stderr.split(separator: "\n").count == 1)
+        let stats = try Stats(String(decoding: lab.content("stats"), as: UTF8.self))
+        #expect(stats.not_throttled && stats.download.verdict == "not_throttled" && stats.exit_status == 6)
+        #expect(lab.cgroup.runs == [])
+    }
+
+    @Test(arguments: ["link", "legacy"])
+    func overriddenForeignProgramGivesAWarning(_ method: String) throws {
+        let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: "override")
+        let completed = try lab.run(throttle("-d", "50k", "--attach", method) + ["sh", "-c", "exit 6"])
+        #expect(completed.ending == .exited(6))
+        #expect(completed.stderr.contains("program \(id) (foreign_in)") && completed.stderr.contains(lab.cgroup.path))
+        #expect(completed.stderr.contains("OVERRIDE"))
+        #expect(completed.stderr.split(separator: "\n").count == 1)
+        let quiet = try lab.run(throttle("-d", "50k", "-q", "--attach", method) + ["true"])
+        #expect(quiet.ending == .exited(0) && quiet.stderr == "")
+        #expect(try bpftool.attachments(lab.cgroup.path).map(\.id) == [id])
+    }
+}

@@ -1,0 +1,42 @@
+import Foundation
+
+/// What `--stats=json` says, as far as the tests read it.
+struct Stats: Decodable {
+    struct Traffic: Decodable {
+        let limit_bytes_per_second: UInt64?
+        let achieved_bytes_per_second: Double
+        let achieved_ratio: Double?
+        let verdict: String
+        let program_calls: Int
+        let passed_packets: Int
+        let passed_payload_bytes: Int
+        let passed_wire_bytes: Int
+        let dropped_packets: Int
+        let witness_packets: Int?
+        let witness_bytes: Int?
+    }
+
+    let schema: Int
+    let id: String?
+    let name: String
+    let command: [String]
+    let exit_status: Int?
+    let exit_signal: Int?
+    let exec_errno: Int?
+    let elapsed_seconds: Double
+    let attach_method: String?
+    let count: String
+    let not_throttled: Bool
+    let warnings: [String]
+    let download: Traffic
+    let upload: Traffic
+
+    /// Reads the one object that `text` must be.
+    init(_ text: String) throws {
+        do {
+            self = try JSONDecoder().decode(Stats.self, from: Data(text.utf8))
+        } catch {
+            throw HarnessError("not the report: \(error): \(text)")
+        }
+    }
+}

@@ -1,0 +1,158 @@
+import Foundation
+import Testing
+
+/// Keys of a terminal and job control, in an interactive shell. Commands that are stopped say "ready" behind their
+/// last fork: dash can't be stopped while it waits for vfork(2), with or without a limit.
+@Suite struct TerminalTests {
+    let lab: Lab
+    let terminal: Terminal
+    private let limited = throttle("-d", "50k").joined(separator: " ")
+
+    init() throws {
+        lab = try Lab()
+        terminal = try Terminal.shell(lab)
+    }
+
+    /// Types a line whose command writes "ready" once it runs.
+    private func start(_ command: String) throws {
+        try terminal.type(command, until: "ready")
+    }
+
+    private func probe(_ signals: CInt...) throws -> String {
+        try Fixtures.probe.get() + " " + (signals + [SIGTERM]).map(String.init).joined(separator: " ")
+    }
+
+    /// What a probe reported, when it has been ended from outside.
+    private func endProbe() throws -> [String] {
+        let pid = try #require(terminal.text.firstMatch(of: /ready ([0-9]+)/)?.1)
+        kill(try #require(pid_t(pid)), SIGTERM)
+        try terminal.wait(for: "signal \(SIGTERM)")
+        #expect(try terminal.status() == "0")
+        return terminal.text.split(separator: "\n").filter { $0.hasPrefix("signal ") }.map(String.init)
+    }
+
+    @Test func controlCEndsTheCommandAndTheShellSeesTheInterrupt() throws {
+        let loop = "for i in 1 2 3; do \(limited) sh -c 'echo ready; exec sleep 60'; echo went-on; done"
+        try start(loop)
+        terminal.press(Terminal.controlC)
+        #expect(try terminal.status() == "130")
+        #expect(!terminal.text.contains("went-on"))
+        #expect(lab.cgroup.runs == [])
+    }
+
+    @Test func controlBackslashQuitsTheCommand() throws {
+        try start("\(limited) sh -c 'echo ready; exec sleep 60'")
+        terminal.press(Terminal.controlBackslash)
+        #expect(try terminal.status() == "131")
+        #expect(lab.cgroup.runs == [])
+    }
+
+    @Test(arguments: [(Terminal.controlC, SIGINT), (Terminal.controlBackslash, SIGQUIT), (Terminal.controlZ, SIGTSTP)])
+    func keySendsItsSignalOnceToACommandThatHandlesIt(_ key: String, _ signal: CInt) throws {
+        try start("\(limited) \(probe(signal))")
+        terminal.press(key)
+        try terminal.wait(for: "signal \(signal)\n")
+        #expect(try endProbe() == ["signal \(signal)", "signal \(SIGTERM)"])
+    }
+
+    @Test func newWindowSizeIsSignalledOnce() throws {
+        try start("\(limited) \(probe(SIGWINCH))")
+        terminal.resize(rows: 33, columns: 77)
+        try terminal.wait(for: "signal \(SIGWINCH)\n")
+        #expect(try endProbe() == ["signal \(SIGWINCH)", "signal \(SIGTERM)"])
+    }
+
+    @Test func controlZStopsTheJobAndFgContinuesIt() throws {
+        try start("\(limited) sh -c '(echo ready; exec sleep 0.5); echo done-$((40 + 2)); exit 5'")
+        terminal.press(Terminal.controlZ)
+        #expect(try terminal.status() == "148")
+        try terminal.type("jobs", until: "Stopped")
+        #expect(!terminal.text.contains("done-42"))
+        try terminal.type("fg", until: "done-42")
+        #expect(try terminal.status() == "5")
+        try terminal.type("jobs; echo no-more-$((40 + 2))", until: "no-more-42")
+        #expect(lab.cgroup.runs == [])
+    }
+
+    @Test func stoppedJobCanBeContinuedInTheBackground() throws {
+        try start("\(limited) sh -c '(echo ready; exec sleep 0.5); echo done-$((40 + 2)); exit 5'")
+        terminal.press(Terminal.controlZ)
+        #expect(try terminal.status() == "148")
+        try terminal.type("bg", until: "done-42")
+        try terminal.type("wait %1; echo \"waited<$?>\"", until: "waited<5>")
+        #expect(lab.cgroup.runs == [])
+    }
+
+    @Test func jobCanBeStoppedAgainAndAgain() throws {
+        try start("\(limited) sh -c 'echo ready; exec sleep 60'")
+        for _ in 1...5 {
+            terminal.press(Terminal.controlZ)
+            #expect(try terminal.status() == "148")
+            try terminal.type("fg", until: "sleep 60")
+            // The job must be the foreground's again before the next key.
+            #expect(poll { !lab.cgroup.runs.isEmpty && runIsAwake() })
+        }
+        terminal.press(Terminal.controlC)
+        #expect(try terminal.status() == "130")
+        #expect(lab.cgroup.runs == [])
+    }
+
+    /// Whether no process of the run is stopped.
+    private func runIsAwake() -> Bool {
+        let processes = lab.cgroup.runs.flatMap { TestCgroup.processes(of: "\(lab.cgroup.path)/\($0)/run") }
+        return !processes.isEmpty && processes.allSatisfy { state(of: $0) == "S" }
+    }
+
+    @Test func interruptThatTheCallerIgnoresStaysIgnored() throws {
+        try start("(trap '' INT; \(limited) sh -c 'echo ready; sleep 0.5; exit 5')")
+        terminal.press(Terminal.controlC)
+        #expect(try terminal.status() == "5")
+    }
+
+    @Test func commandReadsAndWritesTheTerminal() throws {
+        try start("\(limited) sh -c 'test -t 0 && test -t 1 && test -t 2 && echo ready; read x; echo \"<$x>\"'")
+        try terminal.type("typed", until: "<typed>")
+        #expect(try terminal.status() == "0")
+    }
+
+    @Test func backgroundCommandThatReadsTheTerminalStops() throws {
+        try start("\(limited) sh -c 'echo ready; read x; echo \"<$x>\"' &")
+        #expect(
+            poll {
+                terminal.type("jobs")
+                return terminal.text.contains("Stopped")
+            })
+        terminal.type("fg")
+        #expect(poll { runIsAwake() })
+        try terminal.type("typed", until: "<typed>")
+        #expect(try terminal.status() == "0")
+    }
+
+    @Test func closedTerminalEndsTheRun() throws {
+        try start("\(limited) sh -c 'echo ready; exec sleep 60'")
+        terminal.hangUp()
+        _ = try terminal.ending()
+        #expect(poll { lab.cgroup.runs == [] && lab.cgroup.processes == [] })
+    }
+
+    @Test func closedTerminalHangsUpACommandWithoutAShell() throws {
+        let script = "trap 'echo hup >>hups; exit 3' HUP; echo ready; sleep 60 & wait"
+        let alone = try Terminal(lab, throttle("-d", "50k") + ["sh", "-c", script])
+        try alone.wait(for: "ready")
+        alone.hangUp()
+        #expect(try alone.ending() == .exited(3))
+        #expect(try String(decoding: lab.content("hups"), as: UTF8.self) == "hup\n")
+    }
+
+    @Test func keysReachACommandWithoutAShellOnce() throws {
+        let probe = try [Fixtures.probe.get(), "\(SIGINT)", "\(SIGTERM)"]
+        let alone = try Terminal(lab, throttle("-d", "50k") + probe)
+        try alone.wait(for: "ready")
+        alone.press(Terminal.controlC)
+        try alone.wait(for: "signal \(SIGINT)\n")
+        kill(alone.leader, SIGTERM)
+        try alone.wait(for: "signal \(SIGTERM)\n")
+        #expect(try alone.ending() == .exited(0))
+        #expect(alone.text.split(separator: "\n").count { $0 == "signal \(SIGINT)" } == 1)
+    }
+}

@@ -1,0 +1,67 @@
+# shellcheck shell=bash
+# bash completion of throttle(1): its options and their values, then whatever the command itself completes.
+# Needs bash-completion, which loads it.
+
+_throttle_value() {
+    case $1 in
+    -d | --down | -u | --up) mapfile -t COMPREPLY < <(compgen -W '50k 500k 1M 10M 10mbit unlimited' -- "$cur") ;;
+    --burst) mapfile -t COMPREPLY < <(compgen -W '200ms 500ms 1s' -- "$cur") ;;
+    --count) mapfile -t COMPREPLY < <(compgen -W 'payload wire' -- "$cur") ;;
+    --mode) mapfile -t COMPREPLY < <(compgen -W 'police' -- "$cur") ;;
+    --attach) mapfile -t COMPREPLY < <(compgen -W 'auto link legacy' -- "$cur") ;;
+    --stats) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur") ;;
+    --cgroup-parent) _filedir -d ;;
+    --stats-file) _filedir ;;
+    esac
+}
+
+_throttle() {
+    # shellcheck disable=SC2034 # _init_completion sets prev
+    local cur prev words cword i=1 option options=(
+        --down --up --burst --count --mode --attach --cgroup-parent --name --best-effort --stats --stats-file
+        --verbose --debug --quiet --help
+    )
+    _init_completion || return
+    if [[ ${words[1]} == help ]] && ((cword > 1)); then
+        mapfile -t COMPREPLY < <(compgen -W run -- "$cur")
+        return
+    fi
+    [[ ${words[1]} == run ]] && ((cword > 1)) && i=2
+    # Up to the command. A `=` is a word of its own here, as readline splits words at it.
+    for (( ; i < cword; i++)); do
+        option=${words[i]}
+        case $option in
+        --)
+            _command_offset $((i + 1))
+            return
+            ;;
+        -d | -u | --down | --up | --burst | --count | --mode | --attach | --cgroup-parent | --name | --stats-file | --stats)
+            if [[ ${words[i + 1]} == '=' ]]; then
+                ((i++))
+                [[ $cur == '=' ]] && cur=
+            elif [[ $option == --stats ]]; then
+                continue
+            fi
+            if ((++i >= cword)); then
+                _throttle_value "$option"
+                return
+            fi
+            ;;
+        -*) ;;
+        *)
+            _command_offset "$i"
+            return
+            ;;
+        esac
+    done
+    if [[ $cur == -* ]]; then
+        ((cword == 1)) && options+=(--version)
+        mapfile -t COMPREPLY < <(compgen -W "${options[*]}" -- "$cur")
+        return
+    fi
+    _command_offset "$cword"
+    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run help' -- "$cur")
+    return 0
+}
+
+complete -F _throttle throttle
