@@ -83,6 +83,14 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
+    @Test func stoppedJobCanBeEnded() throws {
+        try start("\(limited) sh -c 'echo ready; exec sleep 60'")
+        terminal.press(Terminal.controlZ)
+        #expect(try terminal.status() == "148")
+        try terminal.type("kill %1; wait %1; echo \"waited<$?>\"", until: "waited<143>")
+        #expect(lab.cgroup.runs == [])
+    }
+
     @Test func jobCanBeStoppedAgainAndAgain() throws {
         try start("\(limited) sh -c 'echo ready; exec sleep 60'")
         for _ in 1...5 {

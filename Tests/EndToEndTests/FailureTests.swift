@@ -1,0 +1,60 @@
+import Foundation
+import Testing
+
+/// Set-up that fails half way: nothing of it stays.
+@Suite struct FailureTests {
+    let lab: Lab
+
+    init() throws {
+        lab = try Lab()
+    }
+
+    /// With few descriptors each step fails once, from the first file that is opened to the start of the command.
+    @Test(arguments: ["link", "legacy"])
+    func everyStepThatRunsOutOfDescriptorsIsUndone(_ method: String) throws {
+        var endings: [Ending] = []
+        for count in 3...40 {
+            let completed = try lab.run(
+                ["prlimit", "--nofile=\(count)"] + throttle("-d", "50k", "--attach", method) + ["sh", "-c", "exit 7"])
+            endings.append(completed.ending)
+            #expect(completed.stdout == "", "\(count)")
+            #expect(completed.ending == .exited(125) || completed.stderr == "", "\(count)")
+            #expect(lab.cgroup.children == [], "\(count)")
+        }
+        #expect(endings.first == .exited(125) && endings.last == .exited(7))
+        #expect(endings.allSatisfy { [.exited(125), .exited(7)].contains($0) })
+        // Once there are enough, more change nothing.
+        #expect(endings == endings.filter { $0 == .exited(125) } + endings.filter { $0 == .exited(7) })
+    }
+
+    @Test(arguments: ["cgroup.max.depth", "cgroup.max.descendants"], ["0", "1"])
+    func cgroupThatMayNotBeMadeGives125AndLeavesNothing(_ file: String, _ limit: String) throws {
+        try limit.write(toFile: "\(lab.cgroup.path)/\(file)", atomically: false, encoding: .utf8)
+        let completed = try lab.run(throttle("-d", "50k") + ["touch", "ran"])
+        #expect(completed.ending == .exited(125))
+        #expect(completed.stderr.contains("create cgroup") && completed.stderr.contains(lab.cgroup.path))
+        #expect(access("\(lab.folder)/ran", F_OK) != 0)
+        #expect(lab.cgroup.children == [])
+    }
+
+    /// A threaded cgroup takes no processes into new cgroups below it.
+    @Test func callerInAThreadedCgroupGets125AndNothingIsLeft() throws {
+        let threaded = try TestCgroup("threaded", in: lab.cgroup.path)
+        try "threaded".write(toFile: "\(threaded.path)/cgroup.type", atomically: false, encoding: .utf8)
+        let script = #"echo $$ >"$0/cgroup.threads" || exit 99; exec "$@""#
+        let words = ["sh", "-c", script, threaded.path] + throttle("-d", "50k") + ["touch", "ran"]
+        let completed = try lab.run(words)
+        #expect(completed.ending == .exited(125))
+        #expect(completed.stderr.split(separator: "\n").count == 1)
+        #expect(access("\(lab.folder)/ran", F_OK) != 0)
+        #expect(threaded.children == [])
+    }
+
+    @Test func reportThatCannotBeWrittenDoesNotChangeTheStatus() throws {
+        for (script, ending) in [("exit 5", Ending.exited(5)), ("kill -USR1 $$", .killed(SIGUSR1))] {
+            let completed = try lab.run(throttle("-d", "50k", "--stats-file", "/dev/full") + ["sh", "-c", script])
+            #expect(completed.ending == ending)
+            #expect(completed.stderr.contains("/dev/full"))
+        }
+    }
+}
