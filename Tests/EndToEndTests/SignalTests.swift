@@ -47,7 +47,7 @@ import Testing
     func signalAtAnyMomentEndsTheRunByIt(_ signal: CInt) throws {
         let seed = UInt64.random(in: 1...UInt64.max)
         let storm = try [Fixtures.storm.get(), "80", "30000", "\(seed)", "\(signal)"]
-        let completed = try lab.run(storm + throttle("-d", "50k") + ["sleep", "60"])
+        let completed = try lab.run(storm + throttle("-d", "50k") + ["sleep", "5"])
         let lines = completed.stdout.split(separator: "\n")
         #expect(lines.count == 80)
         #expect(lines.filter { !$0.hasSuffix(" killed \(signal)") } == [], "seed \(seed)")
