@@ -45,7 +45,13 @@ import Testing
             #expect(try base.open().sweep().isEmpty)
             #expect(base.tree == [holder.name])
         }
-        #expect(try base.open().sweep() == ["throttle-1"])
+        // A child that another test forks holds the lock too, until its exec.
+        var swept: [String] = []
+        for _ in 0..<100 where swept.isEmpty {
+            swept = try base.open().sweep()
+            if swept.isEmpty { usleep(10_000) }
+        }
+        #expect(swept == ["throttle-1"])
     }
 
     @Test func `a dead run with processes stays until they end`() throws {
