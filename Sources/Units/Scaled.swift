@@ -15,7 +15,7 @@ public struct Scaled: CustomStringConvertible {
     }
 }
 
-/// `value` (not negative, below 2^53) with exactly `digits` decimals.
+/// `value` (not negative, below 2^53 with its decimals) with exactly `digits` decimals.
 public func fixed(_ value: Double, digits: Int) -> String {
     var scale: UInt64 = 1
     for _ in 0..<digits { scale *= 10 }
