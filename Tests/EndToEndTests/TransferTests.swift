@@ -80,9 +80,10 @@ import Testing
         #expect(stats.upload.verdict == "throttled" && stats.download.verdict == "throttled")
     }
 
-    @Test func tinyUploadLimitDoesNotStrangleADownload() throws {
+    @Test(arguments: [NetworkPair.farAddress, NetworkPair.farAddress6])
+    func tinyUploadLimitDoesNotStrangleADownload(_ address: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 20_000_000)
-        let fetching = fetch("curl", server.url(NetworkPair.farAddress))
+        let fetching = fetch("curl", server.url(address))
         // The request alone is worth some 100 ms; the ACKs of 20 MB would be worth minutes.
         let completed = try lab.run(network.near.entry + throttle("--up", "1k", "--stats=json") + fetching)
         #expect(completed.ending == .exited(0))
