@@ -26,8 +26,9 @@ import Testing
         #expect(try lab.content("copy") == server.content)
         let stats = try Stats(completed.stderr)
         let ratio = try #require(stats.download.achieved_ratio)
-        #expect((0.85...1.10).contains(1_000_000 / completed.seconds / 200_000))
-        #expect((0.85...1.10).contains(ratio))
+        // Mostly 0.96 to 1.06; each time-out that TCP doubles because a segment was lost twice costs 0.04.
+        #expect((0.75...1.10).contains(1_000_000 / completed.seconds / 200_000))
+        #expect((0.75...1.10).contains(ratio))
         #expect(stats.download.verdict == "throttled" && stats.download.dropped_packets > 0)
         #expect(stats.download.passed_payload_bytes >= 1_000_000)
         #expect(stats.upload.verdict == "unlimited" && stats.upload.dropped_packets == 0)
