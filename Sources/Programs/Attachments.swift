@@ -49,18 +49,26 @@ public struct Attachments: ~Copyable {
                     method: method, direction: hook.direction, subject: "\(program) from \(path)", descriptor: link,
                     cgroup: -1))
         case .legacy:
+            // Before the attachment: without these it could not be undone.
+            let ownProgram = try Attachments.duplicate(descriptor, for: "\(program) to \(path)")
+            let ownCgroup = try Attachments.duplicate(cgroup.rawValue, for: "\(program) to \(path)")
             if bpf_prog_attach(descriptor, cgroup.rawValue, type, UInt32(BPF_F_ALLOW_MULTI)) < 0 {
                 throw SystemError("attach", "\(program) to \(path)")
             }
             records.append(
                 Record(
                     method: method, direction: hook.direction, subject: "\(program) from \(path)",
-                    descriptor: fcntl(descriptor, F_DUPFD_CLOEXEC, 3),
-                    cgroup: fcntl(cgroup.rawValue, F_DUPFD_CLOEXEC, 3)))
+                    descriptor: ownProgram.release(), cgroup: ownCgroup.release()))
         }
         log(
             "attached \(hook.programName), cgroup \(path), type \(hook.direction.attachTypeName),"
                 + " mode multi (BPF_F_ALLOW_MULTI), method \(method)", false)
+    }
+
+    private static func duplicate(_ descriptor: CInt, for subject: String) throws(SystemError) -> Descriptor {
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
+        if copy < 0 { throw SystemError("attach", subject) }
+        return Descriptor(owning: copy)
     }
 
     deinit {

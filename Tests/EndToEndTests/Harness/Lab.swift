@@ -25,7 +25,9 @@ final class Lab {
     }
 
     deinit {
-        try? FileManager.default.removeItem(atPath: folder)
+        // Nothing may write into the folder while it goes.
+        top.killAll()
+        _ = poll(timeout: .seconds(10)) { (try? FileManager.default.removeItem(atPath: folder)) != nil }
     }
 
     /// Starts a command. It dumps no core.

@@ -13,8 +13,13 @@ final class TestCgroup {
     }
 
     deinit {
-        try? "1".write(toFile: "\(path)/cgroup.kill", atomically: false, encoding: .utf8)
+        killAll()
         _ = poll(timeout: .seconds(10)) { TestCgroup.remove(path) }
+    }
+
+    /// Kills every process inside and below.
+    func killAll() {
+        try? "1".write(toFile: "\(path)/cgroup.kill", atomically: false, encoding: .utf8)
     }
 
     /// Names of the cgroups below that belong to runs.
