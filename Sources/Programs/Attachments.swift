@@ -38,22 +38,23 @@ public struct Attachments: ~Copyable {
         by method: AttachMethod
     ) throws(SystemError) {
         let program = "\(hook.programName) (\(hook.direction.attachTypeName))"
+        let target = "\(program) to \(path)"
         let descriptor = programs.descriptor(of: hook)
         let type = hook.direction.attachType
         switch method {
         case .link:
             let link = bpf_link_create(descriptor, cgroup.rawValue, type, nil)
-            if link < 0 { throw SystemError("attach", "\(program) to \(path)") }
+            if link < 0 { throw SystemError("attach", target) }
             records.append(
                 Record(
                     method: method, direction: hook.direction, subject: "\(program) from \(path)", descriptor: link,
                     cgroup: -1))
         case .legacy:
             // Before the attachment: without these it could not be undone.
-            let ownProgram = try Attachments.duplicate(descriptor, for: "\(program) to \(path)")
-            let ownCgroup = try Attachments.duplicate(cgroup.rawValue, for: "\(program) to \(path)")
+            let ownProgram = try Attachments.duplicate(descriptor, for: target)
+            let ownCgroup = try Attachments.duplicate(cgroup.rawValue, for: target)
             if bpf_prog_attach(descriptor, cgroup.rawValue, type, UInt32(BPF_F_ALLOW_MULTI)) < 0 {
-                throw SystemError("attach", "\(program) to \(path)")
+                throw SystemError("attach", target)
             }
             records.append(
                 Record(
