@@ -7,42 +7,49 @@ CLANG ?= clang
 SWIFT ?= swift
 
 BINARY := .build/release/throttle
-OBJECTS := build/bpf/throttle.bpf.o build/bpf/throttle-v2.bpf.o
-PKGCONFIG := build/pkgconfig/libbpf.pc
-# One static executable: no Swift, libbpf, libelf or zlib has to be on the host. lld, as gold warns of
-# glibc functions in Foundation that we never call.
-RELEASE := -c release -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker -s -Xlinker --gc-sections
+OBJECTS := build/bpf/limits.bpf.o build/bpf/limits-v2.bpf.o build/bpf/planes.bpf.o
+PKGCONFIG := build/pkgconfig/libbpf.pc build/pkgconfig/libnl-route-3.0.pc
+# One static executable: no Swift, libbpf, libelf, zlib or libnl has to be on the host. lld, as gold warns of
+# glibc functions in Foundation that we never call; its ICF, which keeps one of each identical function, saves 200 kB.
+RELEASE := -c release -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker -s -Xlinker --gc-sections \
+	-Xlinker --icf=all
 SWIFTPM := --pkg-config-path build/pkgconfig
-C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c)
+C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c Tests/*/Fixtures/*.c)
 SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash
 
-BUILD_PACKAGES := clang libbpf-dev libelf-dev zlib1g-dev pkg-config
+BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
 DEMO_PACKAGES := python3 wget
 TEST_PACKAGES := bpftool busybox-static clang-format curl iperf3 iproute2 libcap2-bin mandoc nginx-light \
 	procps shellcheck util-linux
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
-.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench install uninstall clean
+.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench matrix install uninstall clean
 
 all: build
 
 bpf: $(OBJECTS)
 
-# -mcpu=v3 has the cmpxchg of Linux 5.12; the other object is for 5.10 and 5.11.
-build/bpf/throttle.bpf.o: BPF_FLAGS := -mcpu=v3
-build/bpf/throttle-v2.bpf.o: BPF_FLAGS := -mcpu=v2 -DTHROTTLE_NO_CMPXCHG
-$(OBJECTS): bpf/throttle.bpf.c $(wildcard bpf/*.h) Makefile | deps
-	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) -target bpf $(BPF_FLAGS) -g -O2 -Wall -Wextra -Werror \
-		-I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+# -mcpu=v3 has the cmpxchg of Linux 5.12; limits-v2 is for 5.10 and 5.11.
+build/bpf/limits-v2.bpf.o: BPF_FLAGS := -mcpu=v2 -DTHROTTLE_NO_CMPXCHG
+build/bpf/%-v2.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | deps
+	$(compile-bpf)
+build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | deps
+	$(compile-bpf)
 
-# Debian's libbpf.pc names the shared library; -l:NAME.a takes the static ones it came with.
-$(PKGCONFIG): Makefile | deps
+BPF_FLAGS := -mcpu=v3
+define compile-bpf
+$(Q)mkdir -p $(@D)
+$(Q)$(CLANG) -target bpf $(BPF_FLAGS) -g -O2 -Wall -Wextra -Werror \
+	-I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+endef
+
+# Debian's .pc files name the shared libraries; -l:NAME.a takes the static ones they came with.
+$(PKGCONFIG): build/pkgconfig/%.pc: Makefile | deps
 	$(Q)mkdir -p $(@D)
-	$(Q)libs=$$(pkg-config --static --libs libbpf | sed 's/-l\([a-z0-9]*\)/-l:lib\1.a/g'); \
-	printf 'Name: libbpf\nDescription: libbpf, static\nVersion: %s\nLibs: %s\nCflags: %s\n' \
-		"$$(pkg-config --modversion libbpf)" "$$libs" "$$(pkg-config --cflags libbpf)" > $@
+	$(Q)libs=$$(pkg-config --static --libs $* | sed 's/-l\([a-z0-9-]*\)/-l:lib\1.a/g'); \
+	printf 'Name: $*\nDescription: $*, static\nVersion: %s\nLibs: %s\nCflags: %s\n' \
+		"$$(pkg-config --modversion $*)" "$$libs" "$$(pkg-config --cflags $*)" > $@
 
 build: $(OBJECTS) $(PKGCONFIG)
 	$(Q)$(SWIFT) build $(RELEASE) $(SWIFTPM) --product throttle
@@ -66,6 +73,12 @@ test: deps-test build lint
 bench: deps-test build
 	$(Q)scripts/require-root "make bench"
 	$(Q)scripts/bench $(BINARY)
+
+# MATRIX: options of the script, as in MATRIX="--cells 'tcp/veth/*'". trickle is only compared with.
+matrix: deps-test build
+	$(Q)scripts/require-root "make matrix"
+	$(Q)scripts/install-packages trickle 2>/dev/null || true
+	$(Q)scripts/matrix $(BINARY) $(MATRIX)
 
 lint: deps-test
 	$(Q)$(SWIFT) format lint --strict --recursive Package.swift Sources Tests

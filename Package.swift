@@ -14,9 +14,10 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     ],
     targets: [
-        // C: what Swift can't import, libbpf, and the embedded BPF objects with the header they share.
+        // C: what Swift can't import, libbpf, libnl, and the embedded BPF objects with the header they share.
         .target(name: "CKernel", cSettings: [.treatAllWarnings(as: .error)]),
         .systemLibrary(name: "CLibBPF", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
+        .systemLibrary(name: "CLibNL", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
         .target(name: "CPrograms", cSettings: [.treatAllWarnings(as: .error)]),
 
         // One module a thing. Only Runs knows the others, and only the command line knows Runs.
@@ -26,10 +27,11 @@ let package = Package(
         .target(
             name: "Programs", dependencies: ["Kernel", "Units", "CLibBPF", "CPrograms"],
             swiftSettings: strict),
+        .target(name: "Devices", dependencies: ["Kernel", "CLibNL", system], swiftSettings: strict),
         .target(name: "Commands", dependencies: ["Kernel"], swiftSettings: strict),
         .target(
             name: "Runs",
-            dependencies: ["Units", "Kernel", "Cgroups", "Programs", "Commands", logging],
+            dependencies: ["Units", "Kernel", "Cgroups", "Devices", "Programs", "Commands", "CKernel", logging],
             swiftSettings: strict),
         .executableTarget(
             name: "throttle",
@@ -47,6 +49,9 @@ let package = Package(
         .testTarget(name: "UnitsTests", dependencies: ["Units", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "CgroupsTests", dependencies: ["Cgroups", "Kernel", "TestSupport", system], swiftSettings: strict),
+        .testTarget(
+            name: "DevicesTests", dependencies: ["Devices", "Kernel", "CTestSupport", "TestSupport", system],
+            swiftSettings: strict),
         .testTarget(
             name: "ProgramsTests",
             dependencies: [

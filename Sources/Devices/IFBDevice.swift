@@ -1,0 +1,115 @@
+import CLibNL
+import Glibc
+import Kernel
+import SystemPackage
+
+/// An IFB device of our own: packets redirected to it pass its qdisc and go on where they came from. Its end
+/// removes it.
+struct IFBDevice: ~Copyable {
+    let route: RouteSocket
+    let index: Int32
+    let name: String
+    private let log: UndoLog
+
+    /// Makes the device, which is down at first: qdiscs are added faster then.
+    init(named name: String, log: @escaping UndoLog) throws(SystemError) {
+        guard (1...15).contains(name.utf8.count) else {
+            throw SystemError("create", "device \(name)", errno: .invalidArgument, hint: "names have 1 to 15 bytes")
+        }
+        let route = try RouteSocket()
+        let code = with(rtnl_link_alloc(), rtnl_link_put) { link in
+            rtnl_link_set_name(link, name)
+            let code = rtnl_link_set_type(link, "ifb")
+            return code < 0 ? code : rtnl_link_add(route.pointer, link, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
+        }
+        if code < 0 {
+            let errno = Errno(libnl: code)
+            throw SystemError("create", "device \(name)", errno: errno, hint: IFBDevice.hint(for: errno))
+        }
+        do {
+            index = try route.device(named: name).index
+        } catch {
+            _ = with(rtnl_link_alloc(), rtnl_link_put) { link in
+                rtnl_link_set_name(link, name)
+                return rtnl_link_delete(route.pointer, link)
+            }
+            throw SystemError("find", "device \(name)", errno: error)
+        }
+        self.route = route
+        self.name = name
+        self.log = log
+        log("created device \(name) (ifb, index \(index))", false)
+    }
+
+    /// Says whose it is, and keeps IPv6 off it.
+    func label(_ alias: String) throws(SystemError) {
+        // The kernel takes an alias for a device that is there, not with the one that it makes.
+        let code = change { rtnl_link_set_ifalias($0, alias) }
+        if code < 0 { throw SystemError("label", "device \(name)", errno: Errno(libnl: code)) }
+        // Else IPv6 sends router solicitations through the queue. Where it is switched off, this fails, and none comes.
+        _ = change { rtnl_link_inet6_set_addr_gen_mode($0, UInt8(IN6_ADDR_GEN_MODE_NONE.rawValue)) }
+    }
+
+    private static func hint(for errno: Errno) -> String? {
+        switch errno {
+        case .notSupportedOnSocket: "this kernel has no IFB devices (CONFIG_IFB; modprobe ifb)"
+        case .fileExists: "another device has that name"
+        case .notPermitted: "devices take CAP_NET_ADMIN in the network namespace"
+        default: nil
+        }
+    }
+
+    /// Lets packets through.
+    func start() throws(SystemError) {
+        let code = change { rtnl_link_set_flags($0, UInt32(IFF_UP)) }
+        if code < 0 { throw SystemError("start", "device \(name)", errno: Errno(libnl: code)) }
+    }
+
+    private func change(_ body: (OpaquePointer) -> Void) -> CInt {
+        with(rtnl_link_alloc(), rtnl_link_put) { link in
+            rtnl_link_set_ifindex(link, index)
+            body(link)
+            return rtnl_link_add(route.pointer, link, 0)
+        }
+    }
+
+    deinit {
+        do {
+            try route.remove(index, named: name)
+            log("removed device \(name)", false)
+        } catch {
+            log("\(error)", true)
+        }
+    }
+}
+
+extension RouteSocket {
+    /// Removes an IFB device, as one that a dead run left. One that is gone already is no error, and neither is one
+    /// that isn't the same any more: it stays.
+    public func removeIFB(_ device: Device) throws(SystemError) {
+        try remove(device.index, named: device.name)
+    }
+
+    func remove(_ index: Int32, named name: String) throws(SystemError) {
+        do throws(Errno) {
+            let device = try device(index)
+            guard device.name == name, device.kind == "ifb" else { return }
+            let code = with(rtnl_link_alloc(), rtnl_link_put) { link in
+                rtnl_link_set_ifindex(link, index)
+                return rtnl_link_delete(pointer, link)
+            }
+            if code < 0 { throw Errno(libnl: code) }
+        } catch {
+            if error.rawValue != ENODEV { throw SystemError("remove", "device \(name)", errno: error) }
+        }
+    }
+}
+
+/// Gives `object` to `body` and frees it. Without memory for it, returns libnl's code for that.
+func with(
+    _ object: OpaquePointer?, _ free: (OpaquePointer) -> Void, _ body: (OpaquePointer) -> CInt
+) -> CInt {
+    guard let object else { return -CInt(NLE_NOMEM) }
+    defer { free(object) }
+    return body(object)
+}

@@ -1,0 +1,73 @@
+import CLibNL
+import Glibc
+import Kernel
+import SystemPackage
+
+/// A BPF filter of a device's ingress or clsact qdisc: packets that its program matches go out by another device. To be
+/// removed by its owner.
+///
+/// The packets are redirected by an action (act_mirred), as bpf_redirect() can't send them to an IFB before Linux 6.4.
+/// libnl-route has no BPF filters, so the message is made here: net/sched/cls_bpf.c has its attributes.
+public struct IngressFilter: Sendable {
+    private let device: Device
+    private let priority: UInt16
+    private let handle: UInt32
+
+    /// Adds the filter; `program` is the descriptor of one of type sched_cls, which returns -1 for a match and else 0.
+    /// Filters of lower priority values see each packet first. `handle` is unique among those of one priority.
+    public init(
+        program: CInt, named name: String, on device: Device, to target: Int32, priority: UInt16, handle: UInt32
+    ) throws(SystemError) {
+        self.device = device
+        self.priority = priority
+        self.handle = handle
+        let code = send(CInt(RTM_NEWTFILTER), CLibNL.NLM_F_CREATE | NLM_F_EXCL) { message in
+            let options = nla_nest_start(message, CInt(TCA_OPTIONS))
+            nla_put_u32(message, CInt(TCA_BPF_FD), UInt32(program))
+            nla_put_string(message, CInt(TCA_BPF_NAME), name)
+            IngressFilter.put(redirectTo: target, in: message)
+            nla_nest_end(message, options)
+        }
+        if code < 0 { throw SystemError("attach", "\(name) to \(device.name)", errno: Errno(libnl: code)) }
+    }
+
+    /// One that is gone already, or whose device is, is no error.
+    public func remove() throws(SystemError) {
+        let code = send(CInt(RTM_DELTFILTER), 0) { _ in }
+        let errno = Errno(libnl: code)
+        // EINVAL: the qdisc is gone.
+        guard code < 0, ![ENODEV, ENOENT, EINVAL].contains(errno.rawValue) else { return }
+        throw SystemError("detach", "filter \(handle) from \(device.name)", errno: errno)
+    }
+
+    private static func put(redirectTo target: Int32, in message: OpaquePointer) {
+        let actions = nla_nest_start(message, CInt(TCA_BPF_ACT))
+        let first = nla_nest_start(message, 1)
+        nla_put_string(message, CInt(TCA_ACT_KIND), "mirred")
+        let options = nla_nest_start(message, CInt(TCA_ACT_OPTIONS))
+        var parameters = tc_mirred()
+        parameters.action = TC_ACT_STOLEN
+        parameters.eaction = TCA_EGRESS_REDIR
+        parameters.ifindex = UInt32(target)
+        nla_put(message, CInt(TCA_MIRRED_PARMS), CInt(MemoryLayout<tc_mirred>.size), &parameters)
+        nla_nest_end(message, options)
+        nla_nest_end(message, first)
+        nla_nest_end(message, actions)
+    }
+
+    /// Sends a message on the filter and waits for the answer. Returns 0 or libnl's error code.
+    private func send(_ type: CInt, _ flags: CInt, _ body: (OpaquePointer) -> Void) -> CInt {
+        guard let route = try? RouteSocket(), let message = nlmsg_alloc_simple(type, flags) else {
+            return -CInt(NLE_NOMEM)
+        }
+        var header = tcmsg()
+        header.tcm_ifindex = device.index
+        header.tcm_parent = UInt32(TC_H_CLSACT) & 0xffff_0000 | UInt32(TC_H_MIN_INGRESS)
+        header.tcm_handle = handle
+        header.tcm_info = UInt32(priority) << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian)
+        nlmsg_append(message, &header, MemoryLayout<tcmsg>.size, CInt(NLMSG_ALIGNTO))
+        nla_put_string(message, CInt(TCA_KIND), "bpf")
+        body(message)
+        return nl_send_sync(route.pointer, message)
+    }
+}

@@ -1,0 +1,106 @@
+import CLibNL
+import Glibc
+import Kernel
+import SystemPackage
+
+/// A place for a filter of ours at a device's ingress: its clsact or ingress qdisc. Where it has none, a run adds
+/// clsact, all later runs share it, and the last to leave removes it; one that others made, or use, stays.
+public struct IngressPlace: ~Copyable {
+    /// The priority that a filter of ours must have, behind those of others. It tells other runs who made the qdisc.
+    public enum Priority: UInt16, Sendable {
+        case inOurs = 65535
+        case inTheirs = 65534
+    }
+
+    public let priority: Priority
+    private let route: RouteSocket
+    private let device: Device
+    private let log: UndoLog
+
+    /// `attach` is to add the filter; runs that come or go meanwhile wait.
+    public init(
+        on device: Device, log: @escaping UndoLog, attach: (Priority) throws(SystemError) -> Void
+    ) throws(SystemError) {
+        let route = try RouteSocket()
+        let lock = NamespaceLock()
+        let code = IngressPlace.with(device.index) {
+            rtnl_qdisc_add(route.pointer, $0, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
+        }
+        let errno = Errno(libnl: code)
+        if code < 0 && errno != .fileExists { throw SystemError("add", "qdisc clsact to \(device.name)", errno: errno) }
+        if code >= 0 { log("added qdisc clsact to \(device.name)", false) }
+        let isOurs = code >= 0 || IngressPlace.priorities(route, device.index).contains(Priority.inOurs.rawValue)
+        let priority = isOurs ? Priority.inOurs : .inTheirs
+        do {
+            try attach(priority)
+        } catch {
+            if code >= 0 { IngressPlace.remove(from: device, route, log) }
+            throw error
+        }
+        lock.release()
+        self.priority = priority
+        self.route = route
+        self.device = device
+        self.log = log
+    }
+
+    /// Gives the place up; `detach` is to remove the filter.
+    public consuming func leave(_ detach: () -> Void) {
+        let lock = NamespaceLock()
+        detach()
+        if priority == .inOurs && IngressPlace.priorities(route, device.index).isEmpty {
+            IngressPlace.remove(from: device, route, log)
+        }
+        lock.release()
+    }
+
+    private static func remove(from device: Device, _ route: borrowing RouteSocket, _ log: UndoLog) {
+        let subject = "qdisc clsact from \(device.name)"
+        let code = IngressPlace.with(device.index) { rtnl_qdisc_delete(route.pointer, $0) }
+        let errno = Errno(libnl: code)
+        // With its device, the qdisc is gone, too.
+        let failed = code < 0 && errno.rawValue != ENODEV
+        log(failed ? "\(SystemError("remove", subject, errno: errno))" : "removed \(subject)", failed)
+    }
+
+    /// The priorities of all filters on both sides of clsact.
+    private static func priorities(_ route: borrowing RouteSocket, _ device: Int32) -> Set<UInt16> {
+        var found: Set<UInt16> = []
+        for side in [TC_H_MIN_INGRESS, TC_H_MIN_EGRESS] {
+            let priorities = try? Cache("list", "filters") { cache in
+                rtnl_cls_alloc_cache(route.pointer, device, IngressPlace.handle | UInt32(side), &cache)
+            }.map { rtnl_cls_get_prio($0) }
+            found.formUnion(priorities ?? [])
+        }
+        return found
+    }
+
+    private static let handle: UInt32 = 0xffff_0000
+
+    private static func with(_ device: Int32, _ body: (OpaquePointer) -> CInt) -> CInt {
+        Devices.with(rtnl_qdisc_alloc(), rtnl_qdisc_put) { qdisc in
+            rtnl_tc_set_ifindex(qdisc, device)
+            rtnl_tc_set_parent(qdisc, UInt32(TC_H_CLSACT))
+            rtnl_tc_set_handle(qdisc, IngressPlace.handle)
+            rtnl_tc_set_kind(qdisc, "clsact")
+            return body(qdisc)
+        }
+    }
+}
+
+/// Keeps other runs of this network namespace away while it lives: a lock on the namespace's own file. Where that
+/// can't be had, nothing is kept away.
+struct NamespaceLock: ~Copyable {
+    private let file = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)
+
+    init() {
+        flock(file, LOCK_EX)
+    }
+
+    deinit {
+        close(file)
+    }
+
+    /// Ends it before its scope does.
+    consuming func release() {}
+}

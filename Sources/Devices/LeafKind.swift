@@ -1,0 +1,74 @@
+import CLibNL
+import Kernel
+import SystemPackage
+
+/// What queues the packets of a class.
+public enum LeafKind: String, Sendable {
+    /// Shares the class between its flows.
+    case fqCodel = "fq_codel"
+    /// First in, first out: where the kernel has no fq_codel.
+    case bfifo
+}
+
+extension Hierarchy {
+    /// Gives both classes their qdiscs.
+    func addLeafQdiscs(rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) -> LeafKind {
+        var kind = LeafKind.fqCodel
+        for leaf in [Handle.tcp, .rest] {
+            var code = add(kind, to: leaf, rate, route)
+            if code == -CInt(NLE_OBJ_NOTFOUND), kind == .fqCodel, leaf == .tcp {
+                kind = .bfifo
+                code = add(kind, to: leaf, rate, route)
+            }
+            if code < 0 { throw failure("add", "qdisc \(kind.rawValue)", code, module: "sch_\(kind.rawValue)") }
+        }
+        return kind
+    }
+
+    private func add(_ kind: LeafKind, to leaf: Handle, _ rate: UInt64, _ route: borrowing RouteSocket) -> CInt {
+        qdisc(kind.rawValue, nil, parent: leaf.rawValue) { qdisc in
+            switch (kind, leaf) {
+            case (.fqCodel, .tcp): LeafLimits.fairness.set(on: qdisc)
+            case (.fqCodel, _): LeafLimits(rate: rate).set(on: qdisc)
+            case (.bfifo, .tcp): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(max(rate, 16_000_000)))
+            case (.bfifo, _): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(max(rate / 5, 70_000)))
+            }
+            return rtnl_qdisc_add(route.pointer, qdisc, NLM_F_CREATE | NLM_F_EXCL)
+        }
+    }
+}
+
+/// The parameters of fq_codel (tc-fq_codel(8)).
+struct LeafLimits: Equatable {
+    /// Both in microseconds: packets are dropped once they waited for the target all through an interval.
+    let target: UInt32
+    let interval: UInt32
+    /// In packets.
+    let limit: CInt
+
+    /// Never drops for time: TCP adjusts to the rate by its own window. libnl sets no memory_limit; it is 32 MB.
+    static let fairness = LeafLimits(target: 5_000_000, interval: 10_000_000, limit: 1_000_000)
+
+    /// 200 ms of the rate, in bytes a second.
+    init(rate: UInt64) {
+        // TCP's turn takes its time: a target below that would drop packets that wait for nothing else.
+        let turn = UInt64(Hierarchy.quantum(rate)) * 1_000_000 / max(rate, 1)
+        let target = min(max(5000, turn), 50_000_000)
+        self.init(
+            target: UInt32(target), interval: UInt32(20 * target), limit: clamped(max(rate / 5, 70_000) / 1514 + 18))
+    }
+
+    init(target: UInt32, interval: UInt32, limit: CInt) {
+        self.target = target
+        self.interval = interval
+        self.limit = limit
+    }
+
+    fileprivate func set(on qdisc: OpaquePointer) {
+        _ = rtnl_qdisc_fq_codel_set_target(qdisc, target)
+        _ = rtnl_qdisc_fq_codel_set_interval(qdisc, interval)
+        _ = rtnl_qdisc_fq_codel_set_limit(qdisc, limit)
+    }
+}
+
+private func clamped(_ value: UInt64) -> CInt { CInt(clamping: value) }

@@ -1,0 +1,65 @@
+import CLibNL
+import Kernel
+import SystemPackage
+
+/// A queue that holds the packets redirected to it to a rate, and shares the rate equally between TCP and all else.
+/// It is an IFB device with HTB on it; its end removes both.
+public struct Queue: ~Copyable {
+    /// What a packet's priority (skb->priority) must be to be queued with TCP; any other goes with the rest.
+    public static let tcpClass = Handle.tcp.rawValue
+    public static let restClass = Handle.rest.rawValue
+
+    private let ifb: IFBDevice
+    /// What queues the packets of each of the two classes.
+    public let leafKind: LeafKind
+
+    /// Makes the queue. `name` has at most 15 bytes and is unique in the namespace; `alias` tells who made it. `rate`
+    /// is in bytes a second, of frames. The lengths of the queue stay those for this rate when the rate changes.
+    public init(named name: String, alias: String, rate: UInt64, log: @escaping UndoLog) throws(SystemError) {
+        let ifb = try IFBDevice(named: name, log: log)
+        try ifb.label(alias)
+        let leafKind = try Hierarchy(device: ifb.index, name: name).build(rate: rate, ifb.route)
+        try ifb.start()
+        self.ifb = ifb
+        self.leafKind = leafKind
+    }
+
+    /// Where packets are to be redirected to (ifindex).
+    public var device: Int32 { ifb.index }
+
+    /// Holds packets to another rate from now on, in bytes of frames a second.
+    public func setRate(_ bytesPerSecond: UInt64) throws(SystemError) {
+        try Hierarchy(device: ifb.index, name: ifb.name).setRate(bytesPerSecond, ifb.route)
+    }
+
+    /// What it holds, and what passed and was dropped since it was made.
+    public func statistics() throws(SystemError) -> QueueStatistics {
+        let qdiscs = try Cache("read", "the queue of device \(ifb.name)") {
+            rtnl_qdisc_alloc_cache(ifb.route.pointer, &$0)
+        }
+        let index = ifb.index
+        var leaves: [UInt32: QueueStatistics.Leaf] = [:]
+        for (device, parent, leaf) in qdiscs.map({ qdisc in
+            (rtnl_tc_get_ifindex(qdisc), rtnl_tc_get_parent(qdisc), QueueStatistics.Leaf(qdisc))
+        }) where device == index {
+            leaves[parent] = leaf
+        }
+        guard let tcp = leaves[Queue.tcpClass], let rest = leaves[Queue.restClass] else {
+            throw SystemError(
+                "read", "the queue of device \(ifb.name)", errno: .noSuchFileOrDirectory,
+                hint: "someone has removed it")
+        }
+        return QueueStatistics(tcp: tcp, rest: rest)
+    }
+}
+
+extension QueueStatistics.Leaf {
+    /// As the kernel counts for the qdisc `qdisc`.
+    fileprivate init(_ qdisc: OpaquePointer) {
+        passedPackets = rtnl_tc_get_stat(qdisc, RTNL_TC_PACKETS)
+        passedBytes = rtnl_tc_get_stat(qdisc, RTNL_TC_BYTES)
+        queuedPackets = rtnl_tc_get_stat(qdisc, RTNL_TC_QLEN)
+        queuedBytes = rtnl_tc_get_stat(qdisc, RTNL_TC_BACKLOG)
+        droppedPackets = rtnl_tc_get_stat(qdisc, RTNL_TC_DROPS)
+    }
+}

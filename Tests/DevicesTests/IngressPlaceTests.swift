@@ -1,0 +1,176 @@
+import CTestSupport
+import Foundation
+import Kernel
+import SystemPackage
+import Testing
+
+@testable import Devices
+
+private typealias Priority = IngressPlace.Priority
+
+/// A run's place on loopback, and the filter that it has there.
+private final class Visit {
+    private var place: IngressPlace?
+    private let handle: UInt32
+    let priority: Priority
+    let log = Lines()
+
+    init(handle: UInt32) throws {
+        let log = log
+        let lo = try RouteSocket().devices()[0]
+        let place = try IngressPlace(on: lo, log: { log.all.append("\($1) \($0)") }) { priority throws(SystemError) in
+            try addFilter(priority, handle)
+        }
+        self.handle = handle
+        priority = place.priority
+        self.place = consume place
+    }
+
+    func leave() {
+        place.take()?.leave {
+            _ = try? shell("tc filter del dev lo ingress pref \(priority.rawValue) handle \(handle) bpf")
+        }
+    }
+}
+
+private final class Lines {
+    var all: [String] = []
+}
+
+private func addFilter(_ priority: Priority, _ handle: UInt32) throws(SystemError) {
+    do {
+        // A program that matches nothing: `ret #0`.
+        try shell(
+            "tc filter add dev lo ingress pref \(priority.rawValue) handle \(handle) bpf bytecode '1,6 0 0 0'")
+    } catch {
+        throw SystemError("attach", "\(error)", errno: .invalidArgument)
+    }
+}
+
+private func ingressQdiscs() throws -> [String] {
+    try shell("tc qdisc show dev lo").split(separator: "\n").map { String($0.split(separator: " ")[1]) }
+        .filter { $0 == "clsact" || $0 == "ingress" }
+}
+
+private func filters() throws -> String {
+    try shell("tc filter show dev lo ingress; tc filter show dev lo egress")
+}
+
+@Suite struct IngressPlaceTests {
+    private static let added = "false added qdisc clsact to lo"
+    private static let removed = "false removed qdisc clsact from lo"
+
+    @Test func `a run adds clsact and takes it along`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let before = try everything()
+            let visit = try Visit(handle: 1)
+            #expect(visit.priority == .inOurs)
+            #expect(try ingressQdiscs() == ["clsact"])
+            #expect(try filters().contains("pref 65535 bpf"))
+            visit.leave()
+            #expect(try everything() == before)
+            #expect(visit.log.all == [IngressPlaceTests.added, IngressPlaceTests.removed])
+        }
+    }
+
+    @Test(arguments: [[0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1]])
+    func `the last of several runs removes clsact, whichever made it`(order: [Int]) async {
+        await #expect(processExitsWith: .success) { [order] in
+            try enterNamespace()
+            let before = try everything()
+            let visits = try (1...3).map { try Visit(handle: $0) }
+            #expect(visits.map(\.priority) == [.inOurs, .inOurs, .inOurs])
+            for number in order {
+                visits[number].leave()
+                #expect(try ingressQdiscs() == (number == order[2] ? [] : ["clsact"]))
+            }
+            #expect(try everything() == before)
+            var expected: [[String]] = [[IngressPlaceTests.added], [], []]
+            expected[order[2]].append(IngressPlaceTests.removed)
+            #expect(visits.map(\.log.all) == expected)
+        }
+    }
+
+    @Test(arguments: ["clsact", "ingress"], ["", "ingress"])
+    func `another's qdisc is used and stays, with its filters`(kind: String, side: String) async {
+        await #expect(processExitsWith: .success) { [kind, side] in
+            try enterNamespace()
+            try shell("tc qdisc add dev lo \(kind)")
+            if !side.isEmpty {
+                try shell("tc filter add dev lo \(side) protocol ip pref 7 u32 match u32 0 0 classid 1:1")
+            }
+            let before = (try everything(), try filters())
+            for _ in 0..<2 {
+                let visits = try (1...2).map { try Visit(handle: $0) }
+                #expect(visits.map(\.priority) == [.inTheirs, .inTheirs])
+                #expect(try filters().contains("pref 65534 bpf"))
+                for visit in visits { visit.leave() }
+                #expect(try everything() == before.0)
+                #expect(try filters() == before.1)
+                #expect(visits.map(\.log.all) == [[], []])
+            }
+        }
+    }
+
+    @Test(arguments: ["ingress", "egress"])
+    func `clsact stays for a filter that another put on it`(side: String) async {
+        await #expect(processExitsWith: .success) { [side] in
+            try enterNamespace()
+            let visit = try Visit(handle: 1)
+            try shell("tc filter add dev lo \(side) protocol ip pref 7 u32 match u32 0 0 classid 1:1")
+            visit.leave()
+            #expect(try ingressQdiscs() == ["clsact"])
+            #expect(try filters().contains("pref 7 u32"))
+            #expect(try filters().contains("pref 65535") == false)
+            #expect(visit.log.all == [IngressPlaceTests.added])
+        }
+    }
+
+    @Test(arguments: ["", "clsact", "ingress"])
+    func `a filter that can't be attached leaves what there was`(kind: String) async {
+        await #expect(processExitsWith: .success) { [kind] in
+            try enterNamespace()
+            if !kind.isEmpty { try shell("tc qdisc add dev lo \(kind)") }
+            let before = try everything()
+            let lo = try RouteSocket().devices()[0]
+            let error = #expect(throws: SystemError.self) {
+                _ = try IngressPlace(on: lo, log: { _, _ in }) { _ throws(SystemError) in
+                    throw SystemError("attach", "it", errno: .noSpace)
+                }
+            }
+            #expect(error?.description.hasPrefix("can't attach it: ") == true)
+            #expect(try everything() == before)
+        }
+    }
+
+    @Test func `a device that is gone is no place, and no failure to leave`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            try shell("ip link add d0 type bridge && ip link add d1 type bridge")
+            let devices = try RouteSocket().devices().filter { !$0.isLoopback }
+            try shell("ip link delete d0")
+            let error = #expect(throws: SystemError.self) {
+                _ = try IngressPlace(on: devices[0], log: { _, _ in }) { _ in Issue.record("attached") }
+            }
+            #expect(error?.description == "can't add qdisc clsact to d0: No such device")
+            let log = Lines()
+            let place = try IngressPlace(on: devices[1], log: { log.all.append("\($1) \($0)") }) { _ in }
+            try shell("ip link delete d1")
+            place.leave {}
+            #expect(log.all == ["false added qdisc clsact to d1", "false removed qdisc clsact from d1"])
+        }
+    }
+
+    @Test func `a place takes CAP_NET_ADMIN`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let lo = try RouteSocket().devices()[0]
+            #expect(test_keep_capabilities(0) == 0)
+            let error = #expect(throws: SystemError.self) {
+                _ = try IngressPlace(on: lo, log: { _, _ in }) { _ in Issue.record("attached") }
+            }
+            #expect(error?.errno == .notPermitted)
+        }
+    }
+}

@@ -1,0 +1,170 @@
+import CTestSupport
+import Foundation
+import Kernel
+import SystemPackage
+import Testing
+
+@testable import Devices
+
+@Suite struct QueueTests {
+    @Test func `a queue is there for as long as its scope, and nothing else changes`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            try shell("ip link add other type ifb && tc qdisc add dev other root tbf rate 1mbit burst 2000 limit 9000")
+            let before = try everything()
+            var log: [String] = []
+            do {
+                let queue = try Queue(named: "thr1234d", alias: "throttle run 1234", rate: 5_000_000) {
+                    log.append("\($1) \($0)")
+                }
+                let device = try #require(try RouteSocket().devices().first { $0.index == queue.device })
+                #expect(device.name == "thr1234d" && device.kind == "ifb" && device.isUp)
+                #expect(device.alias == "throttle run 1234")
+                let witness = try #require(try json("ip -d -j link show thr1234d").first)
+                #expect(witness["ifalias"] as? String == "throttle run 1234")
+                #expect((witness["inet6_addr_gen_mode"] as? String ?? "none") == "none")
+                let qdiscs = try shell("tc qdisc show dev thr1234d").split(separator: "\n")
+                #expect(qdiscs.count == 3 && qdiscs[0].hasPrefix("qdisc htb 7474: root"))
+                #expect(qdiscs[0].contains("default 0x20"))
+                #expect(qdiscs.filter { $0.contains(queue.leafKind.rawValue) }.count == 2)
+                let classes = try classes(of: "thr1234d")
+                #expect(classes.map(\.id) == ["7474:1", "7474:10", "7474:20"])
+                #expect(
+                    classes[0].text.contains(
+                        "rate 40Mbit ceil 40Mbit linklayer ethernet burst 20000b/1 mpu 0b cburst 20000b/1"))
+                for leaf in classes.dropFirst() {
+                    #expect(leaf.text.contains("parent 7474:1 ") && leaf.text.contains("quantum 80000"))
+                    #expect(leaf.text.contains("rate 8bit ceil 8Tbit"))
+                }
+            }
+            #expect(try everything() == before)
+            #expect(log.count == 2 && log[0].hasPrefix("false created device thr1234d (ifb, index "))
+            #expect(log.last == "false removed device thr1234d")
+        }
+    }
+
+    @Test func `a queue whose name is taken leaves what is there`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            try shell("ip link add taken type ifb")
+            let before = try everything()
+            let error = #expect(throws: SystemError.self) {
+                _ = try Queue(named: "taken", alias: "", rate: 1000) { _, _ in Issue.record("logged") }
+            }
+            #expect(error?.errno == .fileExists)
+            #expect(error?.description == "can't create device taken: File exists; another device has that name")
+            #expect(try everything() == before)
+        }
+    }
+
+    @Test(arguments: ["", "sixteen-letters.", "a/b", "."])
+    func `a name that no device can have is refused`(name: String) async {
+        let error = #expect(throws: SystemError.self) { _ = try Queue(named: name, alias: "", rate: 1000) { _, _ in } }
+        #expect(error?.errno == .invalidArgument)
+        #expect(error?.description.hasPrefix("can't create device \(name): Invalid argument") == true)
+    }
+
+    @Test func `a queue that can't be completed goes`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let before = try everything()
+            var log: [String] = []
+            // IFLA_IFALIAS takes less than 256 bytes (IFALIASZ).
+            let alias = String(repeating: "x", count: 300)
+            let error = #expect(throws: SystemError.self) {
+                _ = try Queue(named: "q", alias: alias, rate: 1000) { log.append("\($1) \($0)") }
+            }
+            #expect(error?.operation == "label")
+            #expect(log.last == "false removed device q")
+            #expect(try everything() == before)
+        }
+    }
+
+    @Test func `a queue takes CAP_NET_ADMIN`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            #expect(test_keep_capabilities(0) == 0)
+            let error = #expect(throws: SystemError.self) { _ = try Queue(named: "q", alias: "", rate: 1) { _, _ in } }
+            #expect(error?.errno == .notPermitted)
+            #expect(error?.description.contains("CAP_NET_ADMIN") == true)
+            #expect(try RouteSocket().devices().map(\.name) == ["lo"])
+        }
+    }
+
+    @Test func `another rate changes the upper class only`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let queue = try Queue(named: "q", alias: "", rate: 5_000_000) { _, _ in }
+            let before = try classes(of: "q")
+            for (rate, text) in [
+                (UInt64(50_000), "rate 400Kbit ceil 400Kbit linklayer ethernet burst 1514b/1"),
+                (200_000_000, "rate 1600Mbit"),
+                (1, "rate 8bit ceil 8bit"), (5_000_000_000, "rate 40Gbit ceil 40Gbit"),
+                (20_000_000_000, "rate 160Gbit ceil 160Gbit"),
+            ] {
+                try queue.setRate(rate)
+                let after = try classes(of: "q")
+                #expect(after[0].text.contains(text), "\(rate): \(after[0].text)")
+                #expect(after.dropFirst().map(\.text) == before.dropFirst().map(\.text))
+            }
+        }
+    }
+
+    @Test func `a queue that someone removed says so, and its end is quiet`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            var log: [String] = []
+            do {
+                let queue = try Queue(named: "q", alias: "", rate: 5_000_000) { log.append("\($1) \($0)") }
+                try shell("ip link delete q && ip link add q type bridge")
+                let change = #expect(throws: SystemError.self) { try queue.setRate(1000) }
+                #expect(change?.description == "can't set the rate of device q: No such device")
+                let reading = #expect(throws: SystemError.self) { _ = try queue.statistics() }
+                #expect(reading?.errno == .noSuchFileOrDirectory)
+            }
+            #expect(log.allSatisfy { $0.hasPrefix("false ") })
+            #expect(try RouteSocket().devices().map(\.name) == ["lo", "q"])
+        }
+    }
+
+    @Test func `a queue that a dead run left is removed, other devices aren't`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            try shell("ip link add thr1 type ifb && ip link add thr2 type bridge")
+            let route = try RouteSocket()
+            for device in try route.devices() { try route.removeIFB(device) }
+            #expect(try route.devices().map(\.name) == ["lo", "thr2"])
+            for device in try route.devices() { try route.removeIFB(device) }
+        }
+    }
+
+    // The kernel of the tests may have no fq_codel: its parameters, at least, are right.
+    @Test(arguments: [
+        (UInt64(1), UInt32(50_000_000), CInt(64)), (50_000, 60_560, 64), (5_000_000, 16_000, 678),
+        (200_000_000, 5000, 26_438), (1 << 40, 5000, 145_245_939), (1 << 60, 5000, CInt.max),
+    ])
+    func `fq_codel's limits follow the rate`(rate: UInt64, target: UInt32, packets: CInt) {
+        let expected = LeafLimits(target: target, interval: 20 * target, limit: packets)
+        #expect(LeafLimits(rate: rate) == expected)
+    }
+
+    @Test func `the kernel has no complaints about a queue of any rate`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let before = try shell("dmesg | grep -c HTB || true")
+            for rate in [1, 1000, 50_000, 5_000_000, 12_500_000_000, 1 << 40] as [UInt64] {
+                let queue = try Queue(named: "q", alias: "", rate: rate) { _, _ in }
+                let statistics = try queue.statistics()
+                #expect(statistics == QueueStatistics(tcp: .init(), rest: .init()), "\(rate)")
+            }
+            #expect(try shell("dmesg | grep -c HTB || true") == before)
+        }
+    }
+}
+
+/// The HTB classes of a device as tc(8) prints them, by handle.
+func classes(of device: String) throws -> [(id: String, text: String)] {
+    try shell("tc -d class show dev \(device)").split(separator: "\n").map { line in
+        (String(line.split(separator: " ")[2]), String(line))
+    }.sorted { $0.0 < $1.0 }
+}
