@@ -20,6 +20,11 @@ enum throttle_direction {
 	THROTTLE_DIRECTIONS = 2,
 };
 
+/* Priorities of packets in the run's queue: its two HTB classes (handles, linux/pkt_sched.h). */
+#define THROTTLE_QUEUE_HANDLE 0x7474
+#define THROTTLE_TCP_CLASS (THROTTLE_QUEUE_HANDLE << 16 | 0x10)
+#define THROTTLE_REST_CLASS (THROTTLE_QUEUE_HANDLE << 16 | 0x20)
+
 /* What one direction may do. Written by user space; make one with bucket_limit() of bucket.h. */
 struct throttle_limit {
 	__u64 rate;	/* bytes per second; 0: not limited. The programs use what follows */
@@ -50,10 +55,54 @@ struct throttle_witness {
 	__u64 bytes; /* from the network header on */
 };
 
+/* The fair share of share.h, kept by the TCP program: one direction's. */
+struct throttle_share {
+	__u64 gain;	  /* 0: no step yet */
+	__u64 stepped_ns; /* CLOCK_MONOTONIC of the last correction */
+	__u64 epoch_ns;	  /* of the epoch's start */
+	__u32 epoch;
+	__u32 active_before; /* sockets that were active in the epoch before */
+	__u32 active_now;
+	__u32 sockets; /* that were ever given a share */
+	__u32 limited; /* whether the limit was ever what held them back */
+	__u32 pad;
+};
+
+/* What happened to TCP beyond single packets. */
+struct throttle_tcp {
+	__u64 deferred_packets;	      /* refused while over the limit: TCP keeps them and sends them later */
+	__u64 retransmitted_segments; /* by the run's sockets */
+};
+
+/* The queue that downloads wait in. Written by user space. */
+struct throttle_queue {
+	__u32 device; /* its index; 0: none */
+	__u32 samples;
+	__u64 delay_sum_ns; /* of all samples */
+	__u64 delay_max_ns;
+	__u64 dropped_packets;
+};
+
 struct throttle_run {
 	struct throttle_limit limit[THROTTLE_DIRECTIONS];
 	struct throttle_meter meter[THROTTLE_DIRECTIONS];
 	struct throttle_witness witness[THROTTLE_DIRECTIONS];
+	struct throttle_share share[THROTTLE_DIRECTIONS];
+	struct throttle_tcp tcp;
+	struct throttle_queue queue;
+	__u32 callbacks; /* BPF_SOCK_OPS_*_CB_FLAG: what TCP calls throttle_tcp() for */
+	__u32 pad;
+	__u64 hold_until_ns; /* until then no TCP connection is begun; 0: there is nothing to wait for */
+};
+
+/* What a socket of the run carries. */
+struct throttle_socket {
+	__u32 epoch[THROTTLE_DIRECTIONS]; /* the last one that it was counted in */
+	__u64 pacing_rate;		  /* as last set */
+	__u32 burst;			  /* congestion window clamp, in segments, as last set; 0: none */
+	__u32 window;			  /* as last set */
+	__u32 tick;			  /* when that was */
+	__u32 queued;			  /* whether its packets come through the queue */
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */

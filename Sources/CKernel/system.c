@@ -23,6 +23,39 @@ int kernel_occupy_standard_fds(void)
 	return 0;
 }
 
+int kernel_await_input(int first, int second, int milliseconds)
+{
+	/* Negative descriptors are passed over. */
+	struct pollfd fds[] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
+
+	if (poll(fds, 2, milliseconds) <= 0)
+		return 0;
+	return (fds[0].revents ? 1 : 0) | (fds[1].revents ? 2 : 0);
+}
+
+pid_t kernel_fork_apart(const int *keep, int count)
+{
+	pid_t pid = fork();
+	int null;
+
+	if (pid != 0)
+		return pid;
+	setsid();
+	if (chdir("/") < 0)
+		_exit(125);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd <= 2; fd++)
+		dup2(null, fd);
+	for (int i = 0; i <= count; i++) {
+		unsigned first = i == 0 ? 3 : (unsigned)keep[i - 1] + 1;
+		unsigned last = i == count ? ~0U : (unsigned)keep[i] - 1;
+
+		if (first <= last)
+			close_range(first, last, 0);
+	}
+	return 0;
+}
+
 int64_t kernel_filesystem_type(int fd)
 {
 	struct statfs info;

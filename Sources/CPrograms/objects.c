@@ -1,21 +1,30 @@
 // SPDX-License-Identifier: MIT
 #include "CPrograms.h"
 
-#if !__has_embed("../../build/bpf/throttle.bpf.o") || !__has_embed("../../build/bpf/throttle-v2.bpf.o")
+#if !__has_embed("../../build/bpf/limits.bpf.o") || !__has_embed("../../build/bpf/limits-v2.bpf.o") || \
+	!__has_embed("../../build/bpf/planes.bpf.o")
 #error "the BPF objects are not built yet: run 'make bpf' first"
 #endif
 
 /* libbpf reads ELF structures in place, hence the alignment. */
-_Alignas(8) static const unsigned char current[] = {
-#embed "../../build/bpf/throttle.bpf.o"
+_Alignas(8) static const unsigned char limits[] = {
+#embed "../../build/bpf/limits.bpf.o"
 };
-_Alignas(8) static const unsigned char without_cmpxchg[] = {
-#embed "../../build/bpf/throttle-v2.bpf.o"
+_Alignas(8) static const unsigned char limits_without_cmpxchg[] = {
+#embed "../../build/bpf/limits-v2.bpf.o"
+};
+_Alignas(8) static const unsigned char planes[] = {
+#embed "../../build/bpf/planes.bpf.o"
 };
 
-struct programs_object programs_object(bool has_cmpxchg)
+struct programs_object programs_limits(bool has_cmpxchg)
 {
 	if (has_cmpxchg)
-		return (struct programs_object){current, sizeof(current)};
-	return (struct programs_object){without_cmpxchg, sizeof(without_cmpxchg)};
+		return (struct programs_object){limits, sizeof(limits)};
+	return (struct programs_object){limits_without_cmpxchg, sizeof(limits_without_cmpxchg)};
+}
+
+struct programs_object programs_planes(void)
+{
+	return (struct programs_object){planes, sizeof(planes)};
 }

@@ -36,7 +36,7 @@ public struct CgroupDirectory: ~Copyable, Sendable {
     }
 
     /// The path of this process in /proc/self/cgroup.
-    private static func pathOfCaller() throws(SystemError) -> String {
+    static func pathOfCaller() throws(SystemError) -> String {
         let text = try attempting("read", "/proc/self/cgroup") { () throws(Errno) in
             try readText("/proc/self/cgroup")
         }

@@ -29,6 +29,12 @@ public struct RunCgroup: ~Copyable {
         log("created cgroup \(run.path)", false)
     }
 
+    /// Whether this process is in the cgroup of a run itself: that one counts what its command leaves behind.
+    public static var isCallerInside: Bool {
+        guard let path = try? CgroupDirectory.pathOfCaller() else { return false }
+        return path.split(separator: "/").contains { id(of: String($0)) != nil }
+    }
+
     deinit {
         run.removeTree()
         parent.removeChild("run")

@@ -18,11 +18,11 @@ public struct Caller: ~Copyable {
         self.state = state
     }
 
-    /// The next signal; nil if there is none and `wait` is false.
-    func nextSignal(wait: Bool) throws(SystemError) -> kernel_signal? {
+    /// The next signal; nil if there is none and `wait` is false, or when `other` can be read.
+    func nextSignal(wait: Bool, or other: CInt = -1) throws(SystemError) -> kernel_signal? {
         while true {
             var signal = kernel_signal()
-            let result = kernel_next_signal(signals.rawValue, wait, &signal)
+            let result = kernel_next_signal(signals.rawValue, other, wait, &signal)
             if result < 0 { throw SystemError("read", "the signalfd") }
             if result == 0 { return nil }
             // Nobody reads our standard error any more: that is no concern of the command's.

@@ -25,15 +25,22 @@ public struct RunningCommand: ~Copyable {
     }
 
     /// Lets the command exec and waits for its end; it then is a zombie until `reap`, so that its /proc
-    /// entry can still be read. The signals that came so far reach the command before its exec.
-    public mutating func supervise(as caller: borrowing Caller) throws(SystemError) -> Outcome {
+    /// entry can still be read. The signals that came so far reach the command before its exec. Meanwhile calls
+    /// `read` when `input` can be read, until that returns false.
+    public mutating func supervise(
+        as caller: borrowing Caller, input: CInt, read: () -> Bool
+    ) throws(SystemError) -> Outcome {
+        var input = input
         // Whichever of these the terminal also sent to the command is pending there, and so comes once.
         while let signal = try caller.nextSignal(wait: false) {
             if signal.number != SIGCHLD { forward(signal.number) }
         }
         try release()
         while true {
-            guard let signal = try caller.nextSignal(wait: true) else { continue }
+            guard let signal = try caller.nextSignal(wait: true, or: input) else {
+                if input >= 0 && !read() { input = -1 }
+                continue
+            }
             if signal.number == SIGCHLD {
                 if let outcome = try followChild() { return outcome }
             } else if signal.number == SIGCONT {

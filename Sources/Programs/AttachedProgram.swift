@@ -19,12 +19,12 @@ public struct AttachedProgram: Sendable {
     public let name: String?
     public let mode: SharingMode
 
-    /// The programs of `direction` on a cgroup itself; empty also where the kernel doesn't tell.
-    public static func all(on cgroup: borrowing Descriptor, _ direction: Direction) -> [AttachedProgram] {
+    /// The programs of `type` on a cgroup itself; empty also where the kernel doesn't tell.
+    public static func all(on cgroup: borrowing Descriptor, _ type: AttachType) -> [AttachedProgram] {
         var flags: UInt32 = 0
         var ids = [UInt32](repeating: 0, count: 64)
         var count = UInt32(ids.count)
-        let result = bpf_prog_query(cgroup.rawValue, direction.attachType, 0, &flags, &ids, &count)
+        let result = bpf_prog_query(cgroup.rawValue, type.value, 0, &flags, &ids, &count)
         guard result == 0 else { return [] }
         let mode: SharingMode =
             flags & UInt32(BPF_F_ALLOW_MULTI) != 0

@@ -24,7 +24,7 @@ public struct Attachments: ~Copyable {
     /// What undoing one attachment takes. All descriptors are our own.
     private struct Record {
         let method: AttachMethod
-        let direction: Direction
+        let type: AttachType
         let subject: String
         /// The link's, or the program's.
         let descriptor: CInt
@@ -34,35 +34,34 @@ public struct Attachments: ~Copyable {
 
     /// Attaches beside whatever is there. `cgroup` is an open directory at `path`.
     public mutating func attach(
-        _ hook: Hook, of programs: borrowing ProgramSet, to cgroup: borrowing Descriptor, at path: String,
-        by method: AttachMethod
+        _ hook: Hook, of programs: borrowing some LoadedPrograms & ~Copyable, to cgroup: borrowing Descriptor,
+        at path: String, by method: AttachMethod
     ) throws(SystemError) {
-        let program = "\(hook.programName) (\(hook.direction.attachTypeName))"
+        let program = "\(hook.programName) (\(hook.attachType.rawValue))"
         let target = "\(program) to \(path)"
         let descriptor = programs.descriptor(of: hook)
-        let type = hook.direction.attachType
+        let type = hook.attachType
         switch method {
         case .link:
-            let link = bpf_link_create(descriptor, cgroup.rawValue, type, nil)
+            let link = bpf_link_create(descriptor, cgroup.rawValue, type.value, nil)
             if link < 0 { throw SystemError("attach", target) }
             records.append(
                 Record(
-                    method: method, direction: hook.direction, subject: "\(program) from \(path)", descriptor: link,
-                    cgroup: -1))
+                    method: method, type: type, subject: "\(program) from \(path)", descriptor: link, cgroup: -1))
         case .legacy:
             // Before the attachment: without these it could not be undone.
             let ownProgram = try Attachments.duplicate(descriptor, for: target)
             let ownCgroup = try Attachments.duplicate(cgroup.rawValue, for: target)
-            if bpf_prog_attach(descriptor, cgroup.rawValue, type, UInt32(BPF_F_ALLOW_MULTI)) < 0 {
+            if bpf_prog_attach(descriptor, cgroup.rawValue, type.value, UInt32(BPF_F_ALLOW_MULTI)) < 0 {
                 throw SystemError("attach", target)
             }
             records.append(
                 Record(
-                    method: method, direction: hook.direction, subject: "\(program) from \(path)",
+                    method: method, type: type, subject: "\(program) from \(path)",
                     descriptor: ownProgram.release(), cgroup: ownCgroup.release()))
         }
         log(
-            "attached \(hook.programName), cgroup \(path), type \(hook.direction.attachTypeName),"
+            "attached \(hook.programName), cgroup \(path), type \(type.rawValue),"
                 + " mode multi (BPF_F_ALLOW_MULTI), method \(method)", false)
     }
 
@@ -77,7 +76,7 @@ public struct Attachments: ~Copyable {
             // Detaching takes no attach flags: BPF_F_ALLOW_MULTI would be EINVAL.
             let failed =
                 record.method == .legacy
-                && bpf_prog_detach2(record.descriptor, record.cgroup, record.direction.attachType) < 0
+                && bpf_prog_detach2(record.descriptor, record.cgroup, record.type.value) < 0
             log(failed ? "\(SystemError("detach", record.subject))" : "detached \(record.subject)", failed)
             close(record.descriptor)
             if record.cgroup >= 0 { close(record.cgroup) }

@@ -5,38 +5,54 @@ public enum Direction: Int, CaseIterable, Sendable {
     case down, up
 }
 
-/// What a program of the run does, and so which cgroup it belongs to.
-public enum Role: Sendable {
-    /// Meter and police, on the run's cgroup.
-    case meter
-    /// On the parent.
-    case witness
-}
-
 /// One of the run's programs and the place that it is made for.
-public struct Hook: Sendable {
-    public let role: Role
-    public let direction: Direction
-
-    public init(_ role: Role, _ direction: Direction) {
-        self.role = role
-        self.direction = direction
-    }
+public enum Hook: Sendable {
+    /// Meter and police, on the run's cgroup.
+    case meter(Direction)
+    /// On the parent.
+    case witness(Direction)
+    /// Marks the sockets that are made in the run's cgroup.
+    case sockets
+    /// Makes TCP call `tcp`, on the run's cgroup.
+    case calls
+    /// Paces uploads and clamps windows, on the run's cgroup. Of a `PlaneSet`.
+    case tcp
 
     /// The program's name in bpf/throttle.bpf.c, which bpftool shows.
     var programName: String {
-        switch (role, direction) {
-        case (.meter, .down): "throttle_down"
-        case (.meter, .up): "throttle_up"
-        case (.witness, .down): "throttle_wit_dn"
-        case (.witness, .up): "throttle_wit_up"
+        switch self {
+        case .meter(.down): "throttle_down"
+        case .meter(.up): "throttle_up"
+        case .witness(.down): "throttle_wit_dn"
+        case .witness(.up): "throttle_wit_up"
+        case .sockets: "throttle_sock"
+        case .calls: "throttle_calls"
+        case .tcp: "throttle_tcp"
+        }
+    }
+
+    public var attachType: AttachType {
+        switch self {
+        case .meter(let direction), .witness(let direction): direction == .down ? .ingress : .egress
+        case .sockets: .socketCreation
+        case .calls, .tcp: .sockops
         }
     }
 }
 
-extension Direction {
-    var attachType: bpf_attach_type { self == .down ? BPF_CGROUP_INET_INGRESS : BPF_CGROUP_INET_EGRESS }
+/// Where on a cgroup a program is attached, as bpftool names it.
+public enum AttachType: String, Sendable {
+    case ingress = "cgroup_inet_ingress"
+    case egress = "cgroup_inet_egress"
+    case socketCreation = "cgroup_inet_sock_create"
+    case sockops = "cgroup_sock_ops"
 
-    /// The attach type as bpftool names it.
-    public var attachTypeName: String { self == .down ? "cgroup_inet_ingress" : "cgroup_inet_egress" }
+    var value: bpf_attach_type {
+        switch self {
+        case .ingress: BPF_CGROUP_INET_INGRESS
+        case .egress: BPF_CGROUP_INET_EGRESS
+        case .socketCreation: BPF_CGROUP_INET_SOCK_CREATE
+        case .sockops: BPF_CGROUP_SOCK_OPS
+        }
+    }
 }

@@ -39,6 +39,8 @@ public struct Counters: Sendable, Equatable {
     public var passedWireBytes: UInt64 = 0
     public var droppedPackets: UInt64 = 0
     public var droppedPayloadBytes: UInt64 = 0
+    /// Packets that TCP was made to keep for later; uploads only.
+    public var deferredPackets: UInt64 = 0
     /// Time from the first packet that was charged to the last; 0 where nothing is limited.
     public var activeNanoseconds: UInt64 = 0
     /// Packets, and bytes from their network headers on, that the parent's program saw; nil where it isn't attached.
@@ -47,23 +49,32 @@ public struct Counters: Sendable, Equatable {
 
     public init() {}
 
-    /// Each call of the run's program passes or drops one packet.
-    public var programCalls: UInt64 { passedPackets + droppedPackets }
+    /// Each call of the run's program passes, drops or defers one packet.
+    public var programCalls: UInt64 { passedPackets + droppedPackets + deferredPackets }
 }
 
-/// The BPF programs of one run, loaded, and the memory they share with us.
-public struct ProgramSet: ~Copyable {
-    private let object: BPFObject
-    private let shared: SharedMemory
+/// Programs that are in the kernel.
+public protocol LoadedPrograms: ~Copyable {
+    /// The file descriptor of a program, for as long as the set lives.
+    func descriptor(of hook: Hook) -> CInt
+}
+
+/// The BPF programs that hold the limits of one run, loaded, and the memory they share with us.
+public struct ProgramSet: LoadedPrograms, ~Copyable {
+    let object: BPFObject
+    let shared: SharedMemory
 
     /// Loads the programs. Nothing is attached yet.
     public init(for kernel: KernelVersion, down: Limit, up: Limit) throws(LoadError) {
-        LibBPFLog.start()
-        let object = try BPFObject(programs_object(ProgramSet.hasCompareAndExchange(kernel)))
-        if bpf_object__load(object.pointer) != 0 { throw LoadError(errno: Errno(rawValue: errno)) }
+        let object = try BPFObject(programs_limits(ProgramSet.hasCompareAndExchange(kernel)))
+        try object.load()
         shared = try SharedMemory(of: object)
         self.object = object
         shared.run.pointee.limit = (down.encoded, up.encoded)
+        var callbacks = UInt32(BPF_SOCK_OPS_RETRANS_CB_FLAG)
+        if up.rate != .unlimited { callbacks |= UInt32(BPF_SOCK_OPS_RTT_CB_FLAG) }
+        if down.rate != .unlimited { callbacks |= UInt32(BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) }
+        shared.run.pointee.callbacks = callbacks
     }
 
     private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }
@@ -74,10 +85,10 @@ public struct ProgramSet: ~Copyable {
             ? "with cmpxchg (Linux 5.12 and newer)" : "without cmpxchg (new in Linux 5.12)"
     }
 
-    /// The file descriptor of a program, for as long as the set lives.
-    func descriptor(of hook: Hook) -> CInt {
-        bpf_program__fd(bpf_object__find_program_by_name(object.pointer, hook.programName))
-    }
+    public func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }
+
+    /// The descriptors that a process needs to load a `PlaneSet`, too.
+    public var mapDescriptors: [CInt] { Map.all.map { object.descriptor(ofMap: $0) } }
 
     public func counters(_ direction: Direction) -> Counters {
         // The witness first: what it saw, the run's program has seen before.
@@ -91,40 +102,8 @@ public struct ProgramSet: ~Copyable {
         counters.passedWireBytes = meter.passed_wire_bytes
         counters.droppedPackets = meter.dropped_packets
         counters.droppedPayloadBytes = meter.dropped_payload_bytes
+        counters.deferredPackets = direction == .down ? 0 : shared.run.pointee.tcp.deferred_packets
         counters.activeNanoseconds = meter.last_ns - min(meter.first_ns, meter.last_ns)
         return counters
-    }
-}
-
-/// A BPF object of libbpf.
-struct BPFObject: ~Copyable {
-    let pointer: OpaquePointer
-
-    init(_ embedded: programs_object) throws(LoadError) {
-        guard let pointer = bpf_object__open_mem(embedded.bytes, embedded.size, nil) else {
-            throw LoadError(errno: Errno(rawValue: errno))
-        }
-        self.pointer = pointer
-    }
-
-    deinit {
-        bpf_object__close(pointer)
-    }
-}
-
-/// The map of a loaded object that user space and programs both write, mapped.
-struct SharedMemory: ~Copyable {
-    let run: UnsafeMutablePointer<throttle_run>
-
-    init(of object: borrowing BPFObject) throws(LoadError) {
-        let map = bpf_object__find_map_fd_by_name(object.pointer, ".data.run")
-        let size = MemoryLayout<throttle_run>.size
-        let start = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0)
-        guard let start, start != MAP_FAILED else { throw LoadError(errno: Errno(rawValue: errno)) }
-        run = start.assumingMemoryBound(to: throttle_run.self)
-    }
-
-    deinit {
-        munmap(run, MemoryLayout<throttle_run>.size)
     }
 }

@@ -7,11 +7,13 @@ import SystemPackage
 /// All that a run sets up on the system. Its scope undoes it, in reverse.
 struct Limiter: ~Copyable {
     // Destroyed in this order: the last made goes first.
+    let keeper: Guard?
     private var attachments: Attachments
     private let programs: ProgramSet
     private let cgroup: RunCgroup
     let method: AttachMethod
     let hasWitness: Bool
+    private let isLimited: Bool
 
     init(_ plan: RunPlan, log: Logger) throws(SetupError) {
         let kernel = try checkRequirements()
@@ -20,12 +22,15 @@ struct Limiter: ~Copyable {
         let programs = try Limiter.load(plan, kernel, log)
         var attachments = Attachments(log: Limiter.undoLog(log))
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
-        method = try Limiter.attachMeters(&attachments, programs, cgroup, plan.attach, log)
+        let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan.attach, log)
+        let keeper = try Limiter.startGuard(&attachments, programs, cgroup, plan, kernel, method, log)
+        self.method = method
+        self.keeper = keeper
         self.hasWitness = hasWitness
+        isLimited = plan.down != .unlimited || plan.up != .unlimited
         self.attachments = attachments
         self.programs = programs
         self.cgroup = cgroup
-        log.info("mode police: packets over the limit are dropped (attached by \(method))")
     }
 
     var id: String { cgroup.id }
@@ -42,9 +47,15 @@ struct Limiter: ~Copyable {
         return counters
     }
 
+    /// What holds the limits: police, and what the guard said that it set up.
+    var planes: Set<Plane> { isLimited ? (keeper?.planes ?? []).union([.police]) : [] }
+
+    var planeCounters: PlaneCounters { programs.planes }
+
     /// Undoes everything. Returns how many processes the command left running, now unlimited.
     consuming func undo() -> Int {
-        cgroup.release()
+        keeper?.end()
+        return cgroup.release()
     }
 
     private static func undoLog(_ log: Logger) -> UndoLog {
@@ -83,12 +94,12 @@ struct Limiter: ~Copyable {
         for direction in Direction.allCases {
             do throws(SystemError) {
                 _ = try attach(
-                    Hook(.witness, direction), &attachments, programs, cgroup.parent, choice)
+                    Hook.witness(direction), &attachments, programs, cgroup.parent, choice)
             } catch  where error.errno == .argListTooLong {
                 log.warning("\(cgroup.parent.path) has 64 programs already: going on without the witness")
                 return false
             } catch {
-                throw explain(error, cgroup, direction)
+                throw explain(error, cgroup, Hook.meter(direction).attachType)
             }
         }
         return true
@@ -101,11 +112,12 @@ struct Limiter: ~Copyable {
         var method = AttachMethod.link
         for direction in Direction.allCases {
             do throws(SystemError) {
-                method = try attach(Hook(.meter, direction), &attachments, programs, cgroup.run, choice)
+                method = try attach(Hook.meter(direction), &attachments, programs, cgroup.run, choice)
             } catch {
-                throw explain(error, cgroup, direction)
+                throw explain(error, cgroup, Hook.meter(direction).attachType)
             }
-            for (path, program) in obstacles(to: cgroup, direction) where program.mode == .override {
+            for (path, program) in obstacles(to: cgroup, Hook.meter(direction).attachType)
+            where program.mode == .override {
                 log.warning(
                     """
                     \(program.described) on \(path) does not see this run's traffic: it was attached with \
@@ -114,6 +126,36 @@ struct Limiter: ~Copyable {
             }
         }
         return method
+    }
+
+    /// Starts what makes the limit lossless. Without it, it still holds.
+    private static func startGuard(
+        _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
+        _ plan: RunPlan, _ kernel: KernelVersion, _ method: AttachMethod, _ log: Logger
+    ) throws(SetupError) -> Guard? {
+        if plan.down == .unlimited && plan.up == .unlimited { return nil }
+        let keeper: Guard
+        do {
+            for hook in [Hook.sockets, .calls] {
+                do throws(SystemError) {
+                    _ = try attach(hook, &attachments, programs, cgroup.run, plan.attach)
+                } catch {
+                    throw explain(error, cgroup, hook.attachType)
+                }
+            }
+            keeper = try Guard(plan, kernel, programs, cgroup, method, log: log)
+        } catch {
+            if plan.mode == .shape { throw SetupError(error) }
+            log.info("nothing but police: \(error)")
+            return nil
+        }
+        if plan.mode == .shape && plan.down != .unlimited {
+            keeper.waitUntilReady()
+            guard keeper.planes?.contains(.shape) == true else {
+                throw SetupError("can't shape downloads: \(keeper.obstacle ?? "the guard process has ended")")
+            }
+        }
+        return keeper
     }
 
     private static func attach(

@@ -9,23 +9,23 @@ extension AttachedProgram {
 
 /// The programs at the nearest cgroup above the run that has any: their mode decides what may be attached
 /// below (kernel/bpf/cgroup.c, hierarchy_allows_attach()).
-func obstacles(to cgroup: borrowing RunCgroup, _ direction: Direction) -> [(path: String, AttachedProgram)] {
-    nearestPrograms(from: cgroup.parent.above(), direction)
+func obstacles(to cgroup: borrowing RunCgroup, _ type: AttachType) -> [(path: String, AttachedProgram)] {
+    nearestPrograms(from: cgroup.parent.above(), type)
 }
 
 private func nearestPrograms(
-    from cgroup: consuming CgroupDirectory?, _ direction: Direction
+    from cgroup: consuming CgroupDirectory?, _ type: AttachType
 ) -> [(path: String, AttachedProgram)] {
     guard let cgroup else { return [] }
-    let programs = AttachedProgram.all(on: cgroup.descriptor, direction)
+    let programs = AttachedProgram.all(on: cgroup.descriptor, type)
     if !programs.isEmpty { return programs.map { (cgroup.path, $0) } }
-    return nearestPrograms(from: cgroup.above(), direction)
+    return nearestPrograms(from: cgroup.above(), type)
 }
 
 /// Says what is in the way of an attachment that failed.
-func explain(_ error: SystemError, _ cgroup: borrowing RunCgroup, _ direction: Direction) -> SetupError {
+func explain(_ error: SystemError, _ cgroup: borrowing RunCgroup, _ type: AttachType) -> SetupError {
     guard error.errno == .notPermitted else { return SetupError(error) }
-    for (path, program) in obstacles(to: cgroup, direction) where program.mode == .exclusive {
+    for (path, program) in obstacles(to: cgroup, type) where program.mode == .exclusive {
         return SetupError(
             "\(error); \(program.described) is attached to \(path) in mode exclusive (no BPF_F_ALLOW_MULTI), which"
                 + " forbids programs below it: have its owner attach it with BPF_F_ALLOW_MULTI, or give"

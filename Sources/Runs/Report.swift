@@ -4,7 +4,7 @@ import Units
 
 /// What became of one direction's limit.
 public enum Verdict: String, Sendable, Codable {
-    /// Packets were dropped to hold the limit.
+    /// The limit held traffic back: packets were dropped, queued, deferred or paced.
     case throttled
     /// The limit was never reached.
     case belowLimit = "below_limit"
@@ -16,6 +16,7 @@ public enum Verdict: String, Sendable, Codable {
 
 /// What one direction of a run did.
 public struct DirectionReport: Sendable {
+    public let direction: Direction
     public let limit: Rate
     public let counting: Counting
     public var counters = Counters()
@@ -49,7 +50,7 @@ public struct DirectionReport: Sendable {
 
     /// Dropped packets over all packets.
     public var droppedShare: Double {
-        Double(counters.droppedPackets) / Double(max(1, counters.programCalls))
+        Double(counters.droppedPackets) / Double(max(1, counters.passedPackets + counters.droppedPackets))
     }
 }
 
@@ -63,6 +64,12 @@ public struct Report: Sendable {
     /// nil where the run wasn't limited at all.
     public internal(set) var id: String?
     public internal(set) var method: AttachMethod?
+    public let mode: Mode
+    /// What held the limits.
+    public internal(set) var planes: Set<Plane> = []
+    public internal(set) var planeCounters = PlaneCounters()
+    /// Why downloads weren't shaped, where they were to be.
+    public internal(set) var obstacle: String?
     public internal(set) var elapsedNanoseconds: UInt64 = 0
     public internal(set) var outcome: Outcome?
     /// Why nothing was limited (--best-effort), where set-up failed.
@@ -73,17 +80,21 @@ public struct Report: Sendable {
     public internal(set) var leftBehind = 0
 
     init(_ plan: RunPlan, _ command: Command) {
-        down = DirectionReport(limit: plan.down, counting: plan.counting)
-        up = DirectionReport(limit: plan.up, counting: plan.counting)
+        down = DirectionReport(direction: .down, limit: plan.down, counting: plan.counting)
+        up = DirectionReport(direction: .up, limit: plan.up, counting: plan.counting)
         self.command = command.words
         name = plan.name ?? command.words[0]
         burst = plan.burst
+        mode = plan.mode
     }
 
     public func verdict(_ direction: DirectionReport) -> Verdict {
         guard direction.limit != .unlimited else { return .unlimited }
         if id == nil || hasMoved || direction.escapedPackets > 0 { return .notThrottled }
-        return direction.counters.droppedPackets > 0 ? .throttled : .belowLimit
+        let isHeld =
+            direction.direction == .down
+            ? planeCounters.heldDownloads : planeCounters.pacedUploads || direction.counters.deferredPackets > 0
+        return isHeld || direction.counters.droppedPackets > 0 ? .throttled : .belowLimit
     }
 
     mutating func end(_ outcome: Outcome, after elapsedNanoseconds: UInt64) {

@@ -23,7 +23,9 @@ extension Report {
         let exit_signal: Int32?
         let exec_errno: Int32?
         let elapsed_seconds: Double
-        let mode = "police"
+        let mode: String
+        let planes: [String]
+        let shape_obstacle: String?
         let attach_method: String?
         let count: String
         let burst_seconds: Double
@@ -49,13 +51,16 @@ extension Report {
             exit_signal = signal
             exec_errno = errno
             elapsed_seconds = Double(report.elapsedNanoseconds) / 1e9
+            mode = report.mode.rawValue
+            planes = report.planes.map(\.rawValue).sorted()
+            shape_obstacle = report.obstacle
             attach_method = report.method?.rawValue
             count = report.down.counting.rawValue
             burst_seconds = report.burst.seconds
             not_throttled = !report.reasons.isEmpty
             warnings = report.warnings
-            download = Traffic(report.down, report.verdict(report.down))
-            upload = Traffic(report.up, report.verdict(report.up))
+            download = Traffic(report.down, report.verdict(report.down), report.planeCounters)
+            upload = Traffic(report.up, report.verdict(report.up), report.planeCounters)
         }
     }
 
@@ -74,8 +79,25 @@ extension Report {
         let dropped_packet_share: Double
         let witness_packets: UInt64?
         let witness_bytes: UInt64?
+        // Of downloads.
+        let clamped_sockets: UInt32?
+        let queue_delay_average_seconds: Double?
+        let queue_delay_maximum_seconds: Double?
+        let queue_dropped_packets: UInt64?
+        // Of uploads.
+        let paced_sockets: UInt32?
+        let deferred_packets: UInt64?
+        let retransmitted_segments: UInt64?
 
-        init(_ direction: DirectionReport, _ verdict: Verdict) {
+        init(_ direction: DirectionReport, _ verdict: Verdict, _ planes: PlaneCounters) {
+            let isDownload = direction.direction == .down
+            clamped_sockets = isDownload ? planes.clampedSockets : nil
+            queue_delay_average_seconds = isDownload ? Double(planes.queueDelayAverageNanoseconds) / 1e9 : nil
+            queue_delay_maximum_seconds = isDownload ? Double(planes.queueDelayMaximumNanoseconds) / 1e9 : nil
+            queue_dropped_packets = isDownload ? planes.queueDroppedPackets : nil
+            paced_sockets = isDownload ? nil : planes.pacedSockets
+            deferred_packets = isDownload ? nil : direction.counters.deferredPackets
+            retransmitted_segments = isDownload ? nil : planes.retransmittedSegments
             let counters = direction.counters
             limit_bytes_per_second =
                 if case .bytesPerSecond(let rate) = direction.limit { rate } else { nil }

@@ -9,6 +9,7 @@ extension Report {
         for (name, direction) in [("download", down), ("upload", up)] {
             lines.append("\(name): \(summary(of: direction))")
             lines.append("  \(counters(of: direction))")
+            if direction.limit != .unlimited { lines.append("  \(planes(of: direction.direction))") }
         }
         return (lines + reasons.map { "NOT THROTTLED: \($0)" }).joined(separator: "\n")
     }
@@ -33,6 +34,29 @@ extension Report {
             case .unlimited: "no limit"
             }
         return "\(achieved) of \(direction.limit) (\(fixed(ratio, digits: 2))x, \(verdict))"
+    }
+
+    /// What held a limit, and what it did.
+    private func planes(of direction: Direction) -> String {
+        let counters = planeCounters
+        var parts: [String] = []
+        switch direction {
+        case .down:
+            if planes.contains(.shape) {
+                let (average, most) = (counters.queueDelayAverageNanoseconds, counters.queueDelayMaximumNanoseconds)
+                parts.append(
+                    "shape: \(counters.queueDroppedPackets) packets dropped by the queue, delay"
+                        + " \(average / 1_000_000) ms on average, \(most / 1_000_000) ms at most")
+            }
+            if planes.contains(.window) { parts.append("window: \(counters.clampedSockets) sockets clamped") }
+        case .up:
+            if planes.contains(.pace) {
+                parts.append(
+                    "pace: \(counters.pacedSockets) sockets paced, \(up.counters.deferredPackets) packets deferred,"
+                        + " \(counters.retransmittedSegments) segments sent again")
+            }
+        }
+        return (parts + ["police"]).joined(separator: "; ")
     }
 
     private func counters(of direction: DirectionReport) -> String {

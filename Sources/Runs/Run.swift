@@ -34,6 +34,7 @@ public struct Run {
     private struct Started: ~Copyable {
         var running: RunningCommand
         let limiter: Limiter?
+        let keeper: Guard?
     }
 
     private func start(_ report: inout Report, as caller: borrowing Caller) throws(SetupError) -> Started {
@@ -41,14 +42,15 @@ public struct Run {
             let limiter = try Limiter(plan, log: log)
             noteInheritedSockets()
             let running = try command.start(in: limiter.cgroupDescriptor, as: caller)
-            return Started(running: running, limiter: limiter)
+            let keeper = limiter.keeper
+            return Started(running: running, limiter: limiter, keeper: keeper)
         } catch {
             guard plan.bestEffort else { throw SetupError(error) }
             log.error("NOT THROTTLED: running without limits, as \(error)")
             report.setupFailure = "\(error)"
         }
         do {
-            return Started(running: try command.start(in: nil, as: caller), limiter: nil)
+            return Started(running: try command.start(in: nil, as: caller), limiter: nil, keeper: nil)
         } catch {
             throw SetupError(error)
         }
@@ -59,13 +61,19 @@ public struct Run {
     ) throws(SystemError) -> Outcome {
         let began = Host.monotonicNanoseconds
         let home = cgroup(of: started.running.pid)
-        let outcome = try started.running.supervise(as: caller)
+        let keeper = started.keeper
+        let outcome = try started.running.supervise(as: caller, input: keeper?.input ?? -1) {
+            keeper?.listen() ?? false
+        }
         report.hasMoved = cgroup(of: started.running.pid) != home
         let elapsed = Host.monotonicNanoseconds - began
         started.running.reap()
         if let limiter = started.limiter {
             report.method = limiter.method
             report.id = limiter.id
+            report.planes = limiter.planes
+            report.planeCounters = limiter.planeCounters
+            report.obstacle = limiter.keeper?.obstacle
             report.down.counters = limiter.counters(.down)
             report.up.counters = limiter.counters(.up)
             report.leftBehind = limiter.undo()

@@ -9,6 +9,16 @@ public enum AttachChoice: String, Sendable, CaseIterable {
     case legacy
 }
 
+/// How downloads are limited.
+public enum Mode: String, Sendable, CaseIterable {
+    /// By a queue where there can be one.
+    case auto
+    /// By a queue, or not at all.
+    case shape
+    /// Without touching a device: by TCP's windows and by dropping.
+    case police
+}
+
 /// Everything that a run was asked for, checked before anything on the system is touched.
 public struct RunPlan: Sendable {
     public var down: Rate = .unlimited
@@ -17,6 +27,7 @@ public struct RunPlan: Sendable {
     public var burst = TimeSpan(nanoseconds: 200_000_000)
     public var counting: Counting = .payload
     public var attach: AttachChoice = .auto
+    public var mode = Mode.auto
     /// Directory of the cgroup to make the run's below; nil: the caller's cgroup.
     public var cgroupParent: String?
     /// For people; nil: the command's first word.

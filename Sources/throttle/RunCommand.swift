@@ -46,6 +46,7 @@ struct RunCommand: ParsableCommand {
         plan.burst = limits.burst
         plan.counting = limits.count
         plan.attach = setup.attach
+        plan.mode = setup.mode
         plan.cgroupParent = setup.cgroupParent
         plan.name = setup.name
         plan.bestEffort = setup.bestEffort

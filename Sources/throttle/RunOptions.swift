@@ -58,8 +58,8 @@ struct LimitOptions: ParsableArguments {
 }
 
 struct SetupOptions: ParsableArguments {
-    @Option(help: "How limits are held (default: police).", transform: { try SetupOptions.mode($0) })
-    var mode = "police"
+    @Option(help: "How downloads are limited.")
+    var mode = Mode.auto
 
     @Option(help: "How programs are attached.")
     var attach = AttachChoice.auto
@@ -76,14 +76,6 @@ struct SetupOptions: ParsableArguments {
 
     @Flag(help: "Run without limits, with a warning, where they can't be set up.")
     var bestEffort = false
-
-    private static func mode(_ text: String) throws -> String {
-        switch text {
-        case "police": return text
-        case "auto", "shape": throw ValidationError("mode '\(text)' is not built yet: use police")
-        default: throw ValidationError("'\(text)' is not a mode: use police")
-        }
-    }
 
     private static func name(_ text: String) throws -> String {
         let isPlain = text.utf8.allSatisfy {
@@ -165,6 +157,7 @@ struct ReportingOptions: ParsableArguments {
 
 extension Counting: ExpressibleByArgument {}
 extension AttachChoice: ExpressibleByArgument {}
+extension Mode: ExpressibleByArgument {}
 
 /// Turns the reason why a value is refused into what the parser prints.
 func valid<Value>(_ text: String, _ parse: (String) throws(InvalidQuantity) -> Value) throws -> Value {

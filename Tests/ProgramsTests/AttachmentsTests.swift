@@ -27,16 +27,16 @@ extension KernelTests {
             do {
                 var attachments = Attachments { _, _ in }
                 for direction in Direction.allCases {
-                    let hook = Hook(.meter, direction)
+                    let hook = Hook.meter(direction)
                     try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: group.path, by: method)
-                    let attached = AttachedProgram.all(on: cgroup.descriptor, direction)
+                    let attached = AttachedProgram.all(on: cgroup.descriptor, Hook.meter(direction).attachType)
                     #expect(attached.map(\.name) == [hook.programName])
                     #expect(attached.map(\.id) == [try information(programs.descriptor(of: hook)).id])
                     #expect(attached.map(\.mode) == [.multi])
                 }
             }
             for direction in Direction.allCases {
-                #expect(AttachedProgram.all(on: cgroup.descriptor, direction).isEmpty)
+                #expect(AttachedProgram.all(on: cgroup.descriptor, Hook.meter(direction).attachType).isEmpty)
             }
         }
 
@@ -49,11 +49,11 @@ extension KernelTests {
                 let cgroup = try group.open()
                 var attachments = Attachments { _, _ in }
                 try attachments.attach(
-                    Hook(.meter, .up), of: programs, to: cgroup.descriptor, at: group.path, by: method)
-                #expect(AttachedProgram.all(on: cgroup.descriptor, .up).count == 1)
+                    Hook.meter(.up), of: programs, to: cgroup.descriptor, at: group.path, by: method)
+                #expect(AttachedProgram.all(on: cgroup.descriptor, .egress).count == 1)
                 throw Interruption()
             }
-            #expect(AttachedProgram.all(on: cgroup.descriptor, .up).isEmpty)
+            #expect(AttachedProgram.all(on: cgroup.descriptor, .egress).isEmpty)
         }
 
         @Test(arguments: methods)
@@ -64,7 +64,7 @@ extension KernelTests {
             let log = Log()
             do {
                 var attachments = Attachments { line, _ in log.lines.append(line) }
-                for hook in [Hook(.witness, .down), Hook(.meter, .up)] {
+                for hook in [Hook.witness(.down), Hook.meter(.up)] {
                     try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: "/the/group", by: method)
                 }
                 #expect(log.lines.count == 2)
@@ -85,7 +85,7 @@ extension KernelTests {
             let cgroup = try group.open()
             let programs = try ProgramSet()
             let log = Log()
-            let hook = Hook(.meter, .down)
+            let hook = Hook.meter(.down)
             do {
                 var attachments = Attachments { line, _ in log.lines.append(line) }
                 try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: "/the/group", by: .legacy)
@@ -109,17 +109,17 @@ extension KernelTests {
                         let programs = try ProgramSet()
                         for direction in Direction.allCases {
                             try attachments.attach(
-                                Hook(.meter, direction), of: programs, to: cgroup.descriptor, at: group.path,
+                                Hook.meter(direction), of: programs, to: cgroup.descriptor, at: group.path,
                                 by: method)
                         }
                     }
                     #expect(!openDescriptors().filter { $0.contains("bpf") }.isEmpty)
                     let cgroup = try group.open()
-                    #expect(AttachedProgram.all(on: cgroup.descriptor, .down).count == 1)
+                    #expect(AttachedProgram.all(on: cgroup.descriptor, .ingress).count == 1)
                 }
                 #expect(openDescriptors().filter { $0.contains("bpf") || $0 == group.path }.isEmpty)
                 let cgroup = try group.open()
-                #expect(AttachedProgram.all(on: cgroup.descriptor, .down).isEmpty)
+                #expect(AttachedProgram.all(on: cgroup.descriptor, .ingress).isEmpty)
             }
         }
 
@@ -131,12 +131,12 @@ extension KernelTests {
             var attachments = Attachments { _, _ in }
             for _ in 0..<64 {
                 try attachments.attach(
-                    Hook(.witness, .down), of: programs, to: cgroup.descriptor, at: group.path, by: .link)
+                    Hook.witness(.down), of: programs, to: cgroup.descriptor, at: group.path, by: .link)
             }
-            #expect(AttachedProgram.all(on: cgroup.descriptor, .down).count == 64)
+            #expect(AttachedProgram.all(on: cgroup.descriptor, .ingress).count == 64)
             do throws(SystemError) {
                 try attachments.attach(
-                    Hook(.meter, .down), of: programs, to: cgroup.descriptor, at: group.path, by: method)
+                    Hook.meter(.down), of: programs, to: cgroup.descriptor, at: group.path, by: method)
                 Issue.record("attached a 65th program")
             } catch {
                 #expect(error.errno == .argListTooLong)
@@ -145,7 +145,7 @@ extension KernelTests {
                         + " Argument list too long")
             }
             try attachments.attach(
-                Hook(.meter, .up), of: programs, to: cgroup.descriptor, at: group.path, by: method)
+                Hook.meter(.up), of: programs, to: cgroup.descriptor, at: group.path, by: method)
         }
     }
 }

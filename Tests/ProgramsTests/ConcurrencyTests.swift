@@ -19,8 +19,8 @@ extension KernelTests {
         func `counters are exact when all CPUs count`(kernel: KernelVersion, direction: Direction) throws {
             let programs = try ProgramSet(for: kernel)
             let total = UInt64(2 * ConcurrencyTests.times)
-            for role in [Role.meter, .witness] {
-                let calls = Calls(program: programs.descriptor(of: Hook(role, direction)), .data)
+            for hook in [Hook.meter(direction), .witness(direction)] {
+                let calls = Calls(program: programs.descriptor(of: hook), .data)
                 raceAll([calls, calls])
             }
             #expect(programs.meter(direction) == passed(.data, total))
@@ -32,7 +32,7 @@ extension KernelTests {
         func `every packet over the limit is counted as dropped`(kernel: KernelVersion) throws {
             let threads: UInt64 = 3
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1), burst: "1ms")
-            let calls = Calls(program: programs.descriptor(of: Hook(.meter, .up)), .data)
+            let calls = Calls(program: programs.descriptor(of: Hook.meter(.up)), .data)
             raceAll([Calls](repeating: calls, count: Int(threads)))
             let counters = programs.meter(.up)
             #expect(counters.programCalls == threads * UInt64(ConcurrencyTests.times))

@@ -25,18 +25,18 @@ extension KernelTests {
             var attachments = Attachments { _, _ in }
             do throws(SystemError) {
                 try attachments.attach(
-                    Hook(.meter, .down), of: programs, to: cgroup.descriptor, at: cgroup.path, by: method)
+                    Hook.meter(.down), of: programs, to: cgroup.descriptor, at: cgroup.path, by: method)
                 Issue.record("attached below an exclusive program")
             } catch {
                 #expect(error.errno == .notPermitted)
             }
-            let found = AttachedProgram.all(on: above.descriptor, .down)
+            let found = AttachedProgram.all(on: above.descriptor, .ingress)
             #expect(found.map(\.id) == [foreign.id])
             #expect(found.map(\.name) == ["somebody"])
             #expect(found.map(\.mode) == [.exclusive])
-            #expect(AttachedProgram.all(on: above.descriptor, .up).isEmpty)
+            #expect(AttachedProgram.all(on: above.descriptor, .egress).isEmpty)
             try attachments.attach(
-                Hook(.meter, .up), of: programs, to: cgroup.descriptor, at: cgroup.path, by: method)
+                Hook.meter(.up), of: programs, to: cgroup.descriptor, at: cgroup.path, by: method)
         }
 
         @Test(arguments: methods)
@@ -46,14 +46,14 @@ extension KernelTests {
             let above = try group.open()
             let below = try group.open("below")
             let foreign = try ForeignProgram("overridden", on: above, .up, flags: UInt32(BPF_F_ALLOW_OVERRIDE))
-            let found = AttachedProgram.all(on: above.descriptor, .up)
+            let found = AttachedProgram.all(on: above.descriptor, .egress)
             #expect(found.map(\.id) == [foreign.id])
             #expect(found.map(\.mode) == [.override])
             let programs = try ProgramSet()
             var attachments = Attachments { _, _ in }
-            try attachments.attach(Hook(.meter, .up), of: programs, to: below.descriptor, at: below.path, by: method)
-            #expect(AttachedProgram.all(on: below.descriptor, .up).map(\.mode) == [.multi])
-            #expect(AttachedProgram.all(on: above.descriptor, .up).map(\.id) == [foreign.id])
+            try attachments.attach(Hook.meter(.up), of: programs, to: below.descriptor, at: below.path, by: method)
+            #expect(AttachedProgram.all(on: below.descriptor, .egress).map(\.mode) == [.multi])
+            #expect(AttachedProgram.all(on: above.descriptor, .egress).map(\.id) == [foreign.id])
         }
 
         @Test(arguments: methods)
@@ -66,15 +66,15 @@ extension KernelTests {
             let programs = try ProgramSet()
             do {
                 var attachments = Attachments { _, _ in }
-                for role in [Role.witness, .meter] {
+                for hook in [Hook.witness(.down), .meter(.down)] {
                     try attachments.attach(
-                        Hook(role, .down), of: programs, to: cgroup.descriptor, at: cgroup.path, by: method)
+                        hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: method)
                 }
                 #expect(
-                    AttachedProgram.all(on: cgroup.descriptor, .down).map(\.name)
+                    AttachedProgram.all(on: cgroup.descriptor, .ingress).map(\.name)
                         == ["first", "second", "throttle_wit_dn", "throttle_down"])
             }
-            #expect(AttachedProgram.all(on: cgroup.descriptor, .down).map(\.id) == [first.id, second.id])
+            #expect(AttachedProgram.all(on: cgroup.descriptor, .ingress).map(\.id) == [first.id, second.id])
         }
 
         @Test func `only programs on the cgroup itself are told of`() throws {
@@ -83,8 +83,8 @@ extension KernelTests {
             let above = try group.open()
             let below = try group.open("below")
             let foreign = try ForeignProgram("above", on: above, .down, flags: UInt32(BPF_F_ALLOW_MULTI))
-            #expect(AttachedProgram.all(on: above.descriptor, .down).map(\.id) == [foreign.id])
-            #expect(AttachedProgram.all(on: below.descriptor, .down).isEmpty)
+            #expect(AttachedProgram.all(on: above.descriptor, .ingress).map(\.id) == [foreign.id])
+            #expect(AttachedProgram.all(on: below.descriptor, .ingress).isEmpty)
         }
 
         @Test func `a program's name is left out where it can't be read`() async {
@@ -93,7 +93,7 @@ extension KernelTests {
                 let cgroup = try group.open()
                 let foreign = try ForeignProgram("secret", on: cgroup, .down, flags: 0)
                 try #require(test_keep_capabilities(~(1 << Capability.sysAdmin.rawValue)) == 0)
-                let found = AttachedProgram.all(on: cgroup.descriptor, .down)
+                let found = AttachedProgram.all(on: cgroup.descriptor, .ingress)
                 #expect(found.map(\.id) == [foreign.id])
                 #expect(found.map(\.name) == [nil])
             }

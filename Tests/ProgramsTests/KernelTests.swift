@@ -1,4 +1,5 @@
 import CTestSupport
+import Glibc
 import Kernel
 import SystemPackage
 import Testing
@@ -25,10 +26,9 @@ extension ProgramSet {
     /// Calls a program `times` in a row with a packet. Returns what the last call returned.
     @discardableResult
     func call(
-        _ role: Role = .meter, _ direction: Direction, _ sample: PacketCase, times: Int = 1, segments: UInt32 = 0,
-        segmentSize: UInt32 = 0
+        _ hook: Hook, _ sample: PacketCase, times: Int = 1, segments: UInt32 = 0, segmentSize: UInt32 = 0
     ) throws -> CInt {
-        try Calls(program: descriptor(of: Hook(role, direction)), sample, segments, segmentSize).run(times)
+        try Calls(program: descriptor(of: hook), sample, segments, segmentSize).run(times)
     }
 
     /// Counters of the run's own program alone.
@@ -57,6 +57,14 @@ struct Calls: Sendable {
     func run(_ times: Int) throws -> CInt {
         let result = test_run_program(program, frame, UInt32(frame.count), segments, segmentSize, UInt32(times))
         guard result >= 0 else { throw SystemError("run", "program \(program) with \(frame.count) bytes") }
+        return result
+    }
+
+    /// What a program of a device's ingress returns, which may be negative.
+    func action(_ times: Int) throws -> CInt {
+        errno = 0
+        let result = test_run_program(program, frame, UInt32(frame.count), segments, segmentSize, UInt32(times))
+        guard result >= 0 || errno == 0 else { throw SystemError("run", "program \(program)") }
         return result
     }
 }

@@ -13,7 +13,7 @@ extension KernelTests {
         ) throws {
             for sample in PacketCase.wellFormed + PacketCase.malformed {
                 let programs = try ProgramSet(for: kernel)
-                #expect(try programs.call(.meter, direction, sample, times: 3) == 1, "\(sample.testDescription)")
+                #expect(try programs.call(.meter(direction), sample, times: 3) == 1, "\(sample.testDescription)")
                 #expect(programs.meter(direction) == passed(sample, 3), "\(sample.testDescription)")
                 #expect(programs.meter(direction == .down ? .up : .down) == Counters())
             }
@@ -24,7 +24,7 @@ extension KernelTests {
             let sample = PacketCase.data
             for (segments, size, count) in [(10, 145, 10), (0, 145, 10), (0, 144, 11), (1, 0, 1), (7, 0, 7)] {
                 let programs = try ProgramSet(for: kernel)
-                try programs.call(.meter, .down, sample, segments: UInt32(segments), segmentSize: UInt32(size))
+                try programs.call(.meter(.down), sample, segments: UInt32(segments), segmentSize: UInt32(size))
                 let wire = UInt64(sample.payload) + UInt64(count) * UInt64(sample.headers + 14)
                 #expect(programs.meter(.down) == passed(sample, 1, wire: wire), "\(segments) segments of \(size)")
             }
@@ -36,9 +36,9 @@ extension KernelTests {
         ) throws {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1), burst: "1ms")
             for (direction, drop) in [(Direction.down, 0), (.up, 2)] as [(Direction, CInt)] {
-                #expect(try programs.call(.meter, direction, .data) == 1)
+                #expect(try programs.call(.meter(direction), .data) == 1)
                 for sample in [PacketCase.data, .datagram] + PacketCase.malformed {
-                    #expect(try programs.call(.meter, direction, sample) == drop, "\(sample.testDescription)")
+                    #expect(try programs.call(.meter(direction), sample) == drop, "\(sample.testDescription)")
                 }
                 var expected = passed(.data, 1)
                 let dropped = [PacketCase.data, .datagram] + PacketCase.malformed
@@ -54,10 +54,10 @@ extension KernelTests {
         ) throws {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1), burst: "1ms", counting: counting)
             for direction in Direction.allCases {
-                try programs.call(.meter, direction, .data, times: 100)
+                try programs.call(.meter(direction), .data, times: 100)
                 #expect(programs.meter(direction).droppedPackets == 99)
                 for sample in PacketCase.bareTCP {
-                    #expect(try programs.call(.meter, direction, sample, times: 100) == 1, "\(sample.testDescription)")
+                    #expect(try programs.call(.meter(direction), sample, times: 100) == 1, "\(sample.testDescription)")
                 }
                 #expect(programs.meter(direction).droppedPackets == 99)
             }
@@ -66,7 +66,7 @@ extension KernelTests {
         @Test(arguments: kernels, Direction.allCases)
         func `without a limit nothing is dropped`(kernel: KernelVersion, direction: Direction) throws {
             let programs = try ProgramSet(for: kernel)
-            #expect(try programs.call(.meter, direction, .data, times: 20_000) == 1)
+            #expect(try programs.call(.meter(direction), .data, times: 20_000) == 1)
             #expect(programs.meter(direction) == passed(.data, 20_000))
         }
 
@@ -76,7 +76,7 @@ extension KernelTests {
             let none = Limit(rate: .unlimited, burst: try TimeSpan("1ms"), counting: .payload)
             let programs = try ProgramSet(
                 for: kernel, down: direction == .down ? tight : none, up: direction == .up ? tight : none)
-            for each in Direction.allCases { try programs.call(.meter, each, .data, times: 10) }
+            for each in Direction.allCases { try programs.call(.meter(each), .data, times: 10) }
             #expect(programs.meter(direction).droppedPackets == 9)
             #expect(programs.meter(direction == .down ? .up : .down) == passed(.data, 10))
         }
@@ -84,7 +84,7 @@ extension KernelTests {
         @Test(arguments: kernels, [(Counting.payload, 500), (.wire, 500 + 40 + 8 + 14)])
         func `a limit charges what it counts`(kernel: KernelVersion, what: (counting: Counting, bytes: Int)) throws {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1000), burst: "60s", counting: what.counting)
-            try programs.call(.meter, .up, .datagram, times: 1000)
+            try programs.call(.meter(.up), .datagram, times: 1000)
             // The burst, and the packet that goes into debt; one more where the machine was slow.
             let expected = UInt64(60_000 / what.bytes + 1)
             #expect((expected...expected + 1).contains(programs.meter(.up).passedPackets))
@@ -93,10 +93,10 @@ extension KernelTests {
         @Test(arguments: kernels)
         func `on the wire an empty datagram is charged too`(kernel: KernelVersion) throws {
             let payload = try ProgramSet(for: kernel, .bytesPerSecond(1), burst: "1ms")
-            try payload.call(.meter, .up, .emptyDatagram, times: 100)
+            try payload.call(.meter(.up), .emptyDatagram, times: 100)
             #expect(payload.meter(.up) == passed(.emptyDatagram, 100))
             let wire = try ProgramSet(for: kernel, .bytesPerSecond(1), burst: "1ms", counting: .wire)
-            try wire.call(.meter, .up, .emptyDatagram, times: 100)
+            try wire.call(.meter(.up), .emptyDatagram, times: 100)
             #expect(wire.meter(.up).passedPackets == 1)
         }
 
@@ -106,7 +106,7 @@ extension KernelTests {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(rate))
             let start = Host.monotonicNanoseconds
             while Host.monotonicNanoseconds - start < 300_000_000 {
-                try programs.call(.meter, .down, .data, times: 500)
+                try programs.call(.meter(.down), .data, times: 500)
             }
             let elapsed = Double(Host.monotonicNanoseconds - start) / 1e9
             let share = Double(programs.meter(.down).passedPayloadBytes) / (Double(rate) * (elapsed + 0.2))
@@ -118,12 +118,12 @@ extension KernelTests {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1_000_000))
             #expect(programs.counters(.down).activeNanoseconds == 0)
             let start = Host.monotonicNanoseconds
-            try programs.call(.meter, .down, .data)
+            try programs.call(.meter(.down), .data)
             #expect(programs.counters(.down).activeNanoseconds == 0)
             usleep(20_000)
-            try programs.call(.meter, .down, .ack)
+            try programs.call(.meter(.down), .ack)
             #expect(programs.counters(.down).activeNanoseconds == 0)
-            try programs.call(.meter, .down, .data)
+            try programs.call(.meter(.down), .data)
             #expect(
                 (20_000_000...Host.monotonicNanoseconds - start).contains(programs.counters(.down).activeNanoseconds))
         }

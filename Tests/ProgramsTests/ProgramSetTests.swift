@@ -14,14 +14,14 @@ extension KernelTests {
             #expect(try length(on: KernelVersion(5, 10)) == length(on: KernelVersion(5, 11)))
             #expect(try length(on: KernelVersion(5, 11)) != length(on: KernelVersion(5, 12)))
             #expect(try length(on: KernelVersion(5, 12)) == length(on: KernelVersion(7, 0)))
-            #expect(compareAndSwaps(in: programs_object(true)) > 0)
-            #expect(compareAndSwaps(in: programs_object(false)) == 0)
+            #expect(compareAndSwaps(in: programs_limits(true)) > 0)
+            #expect(compareAndSwaps(in: programs_limits(false)) == 0)
         }
 
         /// Bytes of the meter's program as the kernel has it.
         private func length(on kernel: KernelVersion) throws -> UInt32 {
             let programs = try ProgramSet(for: kernel)
-            return try information(programs.descriptor(of: Hook(.meter, .down))).xlated_prog_len
+            return try information(programs.descriptor(of: Hook.meter(.down))).xlated_prog_len
         }
 
         /// Instructions in the object that Linux 5.12 brought: BPF_STX | BPF_ATOMIC | BPF_DW, BPF_CMPXCHG.
@@ -34,7 +34,7 @@ extension KernelTests {
 
         @Test func `programs have names that bpftool shows whole`() throws {
             let programs = try ProgramSet()
-            let hooks = Direction.allCases.flatMap { [Hook(.meter, $0), Hook(.witness, $0)] }
+            let hooks = Direction.allCases.flatMap { [Hook.meter($0), Hook.witness($0)] }
             let names = try hooks.map { hook in
                 withUnsafeBytes(of: try information(programs.descriptor(of: hook)).name) {
                     String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
@@ -47,7 +47,7 @@ extension KernelTests {
         @Test func `runs share no counters`() throws {
             let first = try ProgramSet()
             let second = try ProgramSet()
-            try first.call(.meter, .down, .data)
+            try first.call(.meter(.down), .data)
             #expect(second.counters(.down).programCalls == 0)
             #expect(first.counters(.down).programCalls == 1)
         }

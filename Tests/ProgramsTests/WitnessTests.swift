@@ -11,7 +11,7 @@ extension KernelTests {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1), burst: "1ms")
             var bytes: UInt64 = 0
             for (index, sample) in (PacketCase.wellFormed + PacketCase.malformed).enumerated() {
-                #expect(try programs.call(.witness, direction, sample, times: 2) == 1, "\(sample.testDescription)")
+                #expect(try programs.call(.witness(direction), sample, times: 2) == 1, "\(sample.testDescription)")
                 bytes += 2 * UInt64(sample.length)
                 let counters = programs.counters(direction)
                 #expect(counters.witnessPackets == UInt64(2 * index + 2))

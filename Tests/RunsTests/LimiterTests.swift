@@ -1,5 +1,7 @@
 import CLibBPF
+import CTestSupport
 import Cgroups
+import Glibc
 import Kernel
 import Logging
 import Programs
@@ -33,21 +35,30 @@ private final class Lines: @unchecked Sendable {
     }
 }
 
-private func plan(in path: String, attach: AttachChoice = .auto) -> RunPlan {
+private func plan(in path: String, mode: Mode = .auto, attach: AttachChoice = .auto) -> RunPlan {
     var plan = RunPlan()
-    (plan.down, plan.cgroupParent, plan.attach) = (.bytesPerSecond(50_000), path, attach)
+    (plan.down, plan.cgroupParent, plan.mode, plan.attach) = (.bytesPerSecond(50_000), path, mode, attach)
     return plan
+}
+
+/// Moves the calling thread into a network namespace with nothing but loopback, for a guard to put its queue into.
+private func enterNamespace() throws {
+    try #require(test_enter_network_namespace() == 0)
 }
 
 /// Each in a process of its own, as these load programs and libbpf's log is one for the process.
 @Suite struct LimiterTests {
     @Test func `a limiter sets everything up and its scope undoes it in reverse`() async {
         await #expect(processExitsWith: .success) {
+            try enterNamespace()
             let group = try TestCgroup()
             try group.make("throttle-1/run")
             let lines = Lines()
             do {
                 let limiter = try Limiter(plan(in: group.path), log: lines.log)
+                limiter.keeper?.waitUntilReady()
+                let planes = limiter.planes
+                #expect(planes == [.police, .shape, .window])
                 let name = "throttle-\(limiter.id)"
                 let (method, hasWitness) = (limiter.method, limiter.hasWitness)
                 #expect(method == .link)
@@ -59,8 +70,13 @@ private func plan(in path: String, attach: AttachChoice = .auto) -> RunPlan {
                 for (direction, meter, witness) in [
                     (Direction.down, "throttle_down", "throttle_wit_dn"), (.up, "throttle_up", "throttle_wit_up"),
                 ] {
-                    #expect(AttachedProgram.all(on: run.descriptor, direction).map(\.name) == [meter])
-                    #expect(AttachedProgram.all(on: parent.descriptor, direction).map(\.name) == [witness])
+                    #expect(
+                        AttachedProgram.all(on: run.descriptor, Hook.meter(direction).attachType).map(\.name) == [meter]
+                    )
+                    #expect(
+                        AttachedProgram.all(on: parent.descriptor, Hook.meter(direction).attachType).map(\.name) == [
+                            witness
+                        ])
                 }
                 let left = limiter.undo()
                 #expect(left == 0)
@@ -70,16 +86,86 @@ private func plan(in path: String, attach: AttachChoice = .auto) -> RunPlan {
             #expect(
                 subjects == [
                     "kernel \(Host.kernelRelease)", "removed cgroup", "created cgroup", "loaded the",
-                    "attached throttle_wit_dn,",
-                    "attached throttle_wit_up,", "attached throttle_down,", "attached throttle_up,", "mode police:",
-                    "detached throttle_up", "detached throttle_down", "detached throttle_wit_up",
-                    "detached throttle_wit_dn", "removed cgroup",
+                    "attached throttle_wit_dn,", "attached throttle_wit_up,", "attached throttle_down,",
+                    "attached throttle_up,", "attached throttle_sock,", "attached throttle_calls,",
+                    // What the guard says.
+                    "attached throttle_tcp,", "created device", "attached throttle_shape", "mode auto:",
+                    "detached throttle_shape", "removed device", "detached throttle_tcp",
+                    "detached throttle_calls", "detached throttle_sock", "detached throttle_up",
+                    "detached throttle_down", "detached throttle_wit_up", "detached throttle_wit_dn", "removed cgroup",
                 ])
+        }
+    }
+
+    @Test func `to police, no device is touched`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let group = try TestCgroup()
+            let lines = Lines()
+            do {
+                let limiter = try Limiter(plan(in: group.path, mode: .police), log: lines.log)
+                limiter.keeper?.waitUntilReady()
+                let (planes, obstacle) = (limiter.planes, limiter.keeper?.obstacle)
+                #expect(planes == [.police, .window])
+                #expect(obstacle == nil)
+                let run = try group.open("throttle-\(limiter.id)/run")
+                #expect(
+                    AttachedProgram.all(on: run.descriptor, .sockops).map(\.name) == ["throttle_calls", "throttle_tcp"])
+                _ = limiter.undo()
+            }
+            #expect(!lines.all.contains { $0.contains("device") || $0.contains("qdisc") || $0.contains("shape") })
+            #expect(lines.all.contains("info: mode police: window police (attached by link)"))
+        }
+    }
+
+    @Test func `without any limit there is no guard, and nothing but the meters`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let group = try TestCgroup()
+            let lines = Lines()
+            var plan = plan(in: group.path)
+            plan.down = .unlimited
+            do {
+                let limiter = try Limiter(plan, log: lines.log)
+                let (planes, isGuarded) = (limiter.planes, limiter.keeper != nil)
+                #expect(planes.isEmpty && !isGuarded)
+                _ = limiter.undo()
+            }
+            #expect(lines.all.filter { $0.contains(" attached ") }.count == 4)
+            #expect(lines.all.filter { $0.contains(" detached ") }.count == 4)
+        }
+    }
+
+    @Test(arguments: [Mode.auto, .shape])
+    func `where there can be no queue, shape fails and auto does without`(mode: Mode) async {
+        await #expect(processExitsWith: .success) { [name = mode.rawValue as String] in
+            let mode = try #require(Mode(rawValue: name))
+            try enterNamespace()
+            let group = try TestCgroup()
+            let lines = Lines()
+            var plan = plan(in: group.path, mode: mode)
+            try #require(system("ip link add thr-\(getpid()) type bridge") == 0)
+            plan.up = .bytesPerSecond(1000)
+            if mode == .shape {
+                let error = #expect(throws: SetupError.self) { _ = try Limiter(plan, log: lines.log) }
+                #expect(error?.description.hasPrefix("can't shape downloads: can't create device thr-") == true)
+            } else {
+                let limiter = try Limiter(plan, log: lines.log)
+                limiter.keeper?.waitUntilReady()
+                let (planes, obstacle) = (limiter.planes, limiter.keeper?.obstacle)
+                #expect(planes == [.police, .window, .pace])
+                #expect(obstacle?.hasPrefix("can't create device thr-\(getpid()): File exists") == true)
+                _ = limiter.undo()
+            }
+            #expect(group.tree.isEmpty)
+            #expect(lines.all.filter { $0.contains(" attached ") }.count == 7)
+            #expect(lines.all.filter { $0.contains(" detached ") }.count == 7)
         }
     }
 
     @Test func `the legacy call is used where it is asked for`() async {
         await #expect(processExitsWith: .success) {
+            try enterNamespace()
             let group = try TestCgroup()
             let lines = Lines()
             do {
@@ -87,14 +173,15 @@ private func plan(in path: String, attach: AttachChoice = .auto) -> RunPlan {
                 let method = limiter.method
                 #expect(method == .legacy)
             }
-            #expect(lines.all.filter { $0.hasSuffix("method legacy") }.count == 4)
-            #expect(lines.all.filter { $0.contains("detached ") }.count == 4)
+            #expect(lines.all.filter { $0.hasSuffix("method legacy") }.count == 7)
+            #expect(lines.all.filter { $0.contains("detached ") && $0.contains(" (cgroup_") }.count == 7)
             #expect(group.tree.isEmpty)
         }
     }
 
     @Test func `processes left in the run's cgroup are moved out and counted`() async {
         await #expect(processExitsWith: .success) {
+            try enterNamespace()
             let group = try TestCgroup()
             let limiter = try Limiter(plan(in: group.path), log: Lines().log)
             let process = try Sleeper(in: "\(group.path)/throttle-\(limiter.id)/run")
@@ -107,6 +194,7 @@ private func plan(in path: String, attach: AttachChoice = .auto) -> RunPlan {
 
     @Test func `a failure on the way leaves nothing behind`() async {
         await #expect(processExitsWith: .success) {
+            try enterNamespace()
             let group = try TestCgroup()
             _ = try ForeignProgram("somebody", on: try group.open(), .up)
             let error = #expect(throws: SetupError.self) { _ = try Limiter(plan(in: group.path), log: Lines().log) }
@@ -117,6 +205,7 @@ private func plan(in path: String, attach: AttachChoice = .auto) -> RunPlan {
 
     @Test func `a program that the run's stand in for is warned of`() async {
         await #expect(processExitsWith: .success) {
+            try enterNamespace()
             let group = try TestCgroup()
             let foreign = try ForeignProgram(
                 "watcher", on: try group.open(), .down, flags: UInt32(BPF_F_ALLOW_OVERRIDE))

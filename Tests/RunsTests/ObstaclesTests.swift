@@ -17,10 +17,10 @@ import Testing
         let foreign = try ForeignProgram("somebody", on: try group.open(), .down)
         let cgroup = try RunCgroup(in: try group.open("between/base")) { _, _ in }
         #expect(
-            explain(refused, cgroup, .down).description.hasPrefix(
+            explain(refused, cgroup, .ingress).description.hasPrefix(
                 "can't attach throttle_down: Operation not permitted; program \(foreign.id) (somebody) is attached to"
                     + " \(group.path) in mode exclusive (no BPF_F_ALLOW_MULTI)"))
-        #expect(explain(refused, cgroup, .up).description.contains("out of sight from here"))
+        #expect(explain(refused, cgroup, .egress).description.contains("out of sight from here"))
     }
 
     @Test func `the nearest programs above decide`() throws {
@@ -29,11 +29,11 @@ import Testing
         _ = try ForeignProgram("far", on: try group.open(), .up, flags: UInt32(BPF_F_ALLOW_MULTI))
         let near = try ForeignProgram("near", on: try group.open("base"), .up, flags: UInt32(BPF_F_ALLOW_MULTI))
         let cgroup = try RunCgroup(in: try group.open("base")) { _, _ in }
-        let found = obstacles(to: cgroup, .up)
+        let found = obstacles(to: cgroup, .egress)
         #expect(found.map(\.path) == [group.path + "/base"])
         #expect(found.map(\.1.id) == [near.id])
         #expect(found.map(\.1.mode) == [.multi])
-        #expect(explain(refused, cgroup, .up).description.contains("out of sight from here"))
+        #expect(explain(refused, cgroup, .egress).description.contains("out of sight from here"))
     }
 
     @Test func `other errors are not blamed on programs`() throws {
@@ -41,6 +41,6 @@ import Testing
         _ = try ForeignProgram("somebody", on: try group.open(), .down)
         let cgroup = try RunCgroup(in: try group.open()) { _, _ in }
         let error = SystemError("attach", "throttle_down", errno: .argListTooLong)
-        #expect(explain(error, cgroup, .down).description == "can't attach throttle_down: Argument list too long")
+        #expect(explain(error, cgroup, .ingress).description == "can't attach throttle_down: Argument list too long")
     }
 }

@@ -39,10 +39,13 @@ private enum JSON: Decodable, Equatable {
 
 @Suite struct ReportJSONTests {
     private static let always: Set = [
-        "schema", "name", "command", "elapsed_seconds", "mode", "count", "burst_seconds", "not_throttled", "warnings",
+        "schema", "name", "command", "elapsed_seconds", "mode", "planes", "count", "burst_seconds", "not_throttled",
+        "warnings",
         "download", "upload",
     ]
-    private static let sometimes: Set = ["id", "attach_method", "exit_status", "exit_signal", "exec_errno"]
+    private static let sometimes: Set = [
+        "id", "attach_method", "exit_status", "exit_signal", "exec_errno", "shape_obstacle",
+    ]
     private static let traffic: Set = [
         "achieved_bytes_per_second", "verdict", "averaged_seconds", "program_calls", "passed_packets",
         "passed_payload_bytes", "passed_wire_bytes", "dropped_packets", "dropped_payload_bytes",
@@ -51,6 +54,11 @@ private enum JSON: Decodable, Equatable {
     private static let trafficSometimes: Set = [
         "limit_bytes_per_second", "achieved_ratio", "witness_packets", "witness_bytes",
     ]
+
+    private static let ofDownloads: Set = [
+        "clamped_sockets", "queue_delay_average_seconds", "queue_delay_maximum_seconds", "queue_dropped_packets",
+    ]
+    private static let ofUploads: Set = ["paced_sockets", "deferred_packets", "retransmitted_segments"]
 
     private func parse(_ report: Report) throws -> JSON {
         let json = report.json
@@ -66,8 +74,9 @@ private enum JSON: Decodable, Equatable {
         let document = try parse(report)
         #expect(document.keys == ReportJSONTests.always.union(["id", "attach_method", "exit_status"]))
         let traffic = ReportJSONTests.traffic
-        #expect(document["download"]?.keys == traffic.union(ReportJSONTests.trafficSometimes))
-        #expect(document["upload"]?.keys == traffic)
+        let ofDownloads = traffic.union(ReportJSONTests.ofDownloads)
+        #expect(document["download"]?.keys == ofDownloads.union(ReportJSONTests.trafficSometimes))
+        #expect(document["upload"]?.keys == traffic.union(ReportJSONTests.ofUploads))
         report.id = nil
         report.method = nil
         report.outcome = nil
@@ -77,7 +86,8 @@ private enum JSON: Decodable, Equatable {
     @Test func `the man page documents every key`() throws {
         let page = try readText(#filePath.replacing("Tests/RunsTests/ReportJSONTests.swift", with: "man/throttle.1"))
         let keys = ReportJSONTests.always.union(ReportJSONTests.sometimes).union(ReportJSONTests.traffic)
-            .union(ReportJSONTests.trafficSometimes)
+            .union(ReportJSONTests.trafficSometimes).union(ReportJSONTests.ofDownloads)
+            .union(ReportJSONTests.ofUploads)
         let words = Set(page.split { !$0.isLetter && $0 != "_" }.map(String.init))
         #expect(keys.subtracting(words).isEmpty)
     }
@@ -92,7 +102,7 @@ private enum JSON: Decodable, Equatable {
             (document["schema"], .unsigned(1)), (document["id"], .string("4711")),
             (document["name"], .string("wget")), (document["command"], .array(report.command.map(JSON.string))),
             (document["exit_status"], .unsigned(7)), (document["elapsed_seconds"], .number(1.5)),
-            (document["mode"], .string("police")), (document["attach_method"], .string("link")),
+            (document["mode"], .string("auto")), (document["attach_method"], .string("link")),
             (document["count"], .string("wire")), (document["burst_seconds"], .number(0.2)),
             (document["not_throttled"], .bool(true)), (document["warnings"], .array(report.warnings.map(JSON.string))),
             (download?["limit_bytes_per_second"], .unsigned(50_000)),
@@ -107,6 +117,26 @@ private enum JSON: Decodable, Equatable {
             #expect(found == expected)
         }
         #expect(report.warnings.count == 1)
+    }
+
+    @Test func `the document tells what held the limits`() throws {
+        var report = makeReport(down: .bytesPerSecond(50_000), up: .bytesPerSecond(50_000))
+        report.planes = [.police, .window, .pace]
+        report.obstacle = "no IFB"
+        report.planeCounters = makePlaneCounters()
+        report.up.counters.deferredPackets = 9
+        let document = try parse(report)
+        let (download, upload) = (document["download"], document["upload"])
+        for (found, expected) in [
+            (document["planes"], .array([.string("pace"), .string("police"), .string("window")])),
+            (document["shape_obstacle"], .string("no IFB")), (download?["clamped_sockets"], .unsigned(3)),
+            (download?["queue_delay_average_seconds"], .number(0.07)),
+            (download?["queue_delay_maximum_seconds"], .number(0.25)),
+            (download?["queue_dropped_packets"], .unsigned(4)), (upload?["paced_sockets"], .unsigned(2)),
+            (upload?["deferred_packets"], .unsigned(9)), (upload?["retransmitted_segments"], .unsigned(1)),
+        ] as [(JSON?, JSON)] {
+            #expect(found == expected)
+        }
     }
 
     @Test func `the command's end is one of three keys`() throws {

@@ -32,6 +32,15 @@ extension Counters {
     }
 }
 
+/// Each counter another number.
+func makePlaneCounters() -> PlaneCounters {
+    var counters = PlaneCounters()
+    (counters.pacedSockets, counters.clampedSockets) = (2, 3)
+    (counters.retransmittedSegments, counters.queueDroppedPackets) = (1, 4)
+    (counters.queueDelayAverageNanoseconds, counters.queueDelayMaximumNanoseconds) = (70_000_000, 250_000_000)
+    return counters
+}
+
 @Suite struct ReportTests {
     private static let limit = Rate.bytesPerSecond(50_000)
 
@@ -54,6 +63,41 @@ extension Counters {
         #expect(report.verdict(report.down) == verdict)
         #expect(report.verdict(report.up) == .unlimited)
         #expect(report.reasons.isEmpty == (verdict != .notThrottled))
+    }
+
+    @Test func `a limit that only planes held has throttled its direction`() {
+        func verdicts(_ change: (inout PlaneCounters) -> Void) -> [Verdict] {
+            var report = makeReport(down: ReportTests.limit, up: ReportTests.limit)
+            (report.down.counters, report.up.counters) = (Counters(passed: 9, witness: 9), Counters(passed: 9))
+            change(&report.planeCounters)
+            return [report.verdict(report.down), report.verdict(report.up)]
+        }
+        #expect(verdicts { ($0.pacedSockets, $0.clampedSockets) = (5, 5) } == [.belowLimit, .belowLimit])
+        #expect(verdicts { $0.heldDownloads = true } == [.throttled, .belowLimit])
+        #expect(verdicts { $0.pacedUploads = true } == [.belowLimit, .throttled])
+        #expect(verdicts { $0.retransmittedSegments = 1 } == [.belowLimit, .belowLimit])
+    }
+
+    @Test func `packets that TCP keeps for later throttle uploads, and none of their tries escapes`() {
+        var report = makeReport(up: ReportTests.limit)
+        report.up.counters = Counters(passed: 9, dropped: 1, witness: 15)
+        #expect(report.verdict(report.up) == .notThrottled)
+        report.up.counters.deferredPackets = 5
+        #expect(report.verdict(report.up) == .throttled)
+        #expect(report.up.counters.programCalls == 15)
+        #expect(report.up.droppedShare == 0.1)
+        report.up.counters.droppedPackets = 0
+        #expect(report.verdict(report.up) == .notThrottled)
+        report.up.counters.witnessPackets = 14
+        #expect(report.verdict(report.up) == .throttled)
+    }
+
+    @Test func `no plane makes up for packets that escaped, or for a limit that isn't there`() {
+        var report = makeReport(down: ReportTests.limit)
+        report.down.counters = Counters(passed: 9, witness: 10)
+        (report.planeCounters.heldDownloads, report.planeCounters.pacedUploads) = (true, true)
+        #expect(report.verdict(report.down) == .notThrottled)
+        #expect(report.verdict(report.up) == .unlimited)
     }
 
     @Test func `one direction that isn't held makes the run not throttled`() {

@@ -17,9 +17,28 @@ import Units
                 wget: exited with status 8 after 2.35 s
                 download: 49.0 kB/s of 50.0 kB/s (0.98x, throttled)
                   program calls 105, passed 98 packets, payload 98.0 kB, wire 104.5 kB, dropped 7 packets (6.7 %)
+                  police
                 upload: 1.3 kB/s, no limit
                   program calls 3, passed 3 packets, payload 3.0 kB, wire 3.2 kB, dropped 0 packets (0.0 %)
                 """)
+    }
+
+    @Test func `a report tells what held each limit`() {
+        var report = makeReport(down: .bytesPerSecond(50_000), up: .bytesPerSecond(50_000))
+        report.planes = [.police, .pace, .shape, .window]
+        report.planeCounters = makePlaneCounters()
+        report.up.counters.deferredPackets = 9
+        #expect(
+            report.text.contains(
+                "\n  shape: 4 packets dropped by the queue, delay 70 ms on average, 250 ms at most;"
+                    + " window: 3 sockets clamped; police\n"))
+        #expect(
+            report.text.hasSuffix(
+                "\n  pace: 2 sockets paced, 9 packets deferred, 1 segments sent again; police"))
+        report.planes = [.police, .pace, .window]
+        #expect(report.text.contains("\n  window: 3 sockets clamped; police\n"))
+        report.planes = [.police]
+        #expect(report.text.hasSuffix("\n  police"))
     }
 
     @Test(arguments: [

@@ -15,7 +15,7 @@ private func throttle(_ words: String) throws -> (status: CInt, output: String) 
 
 @Suite struct CommandLineTests {
     @Test(arguments: [
-        "run", "-d 50k", "-d 50x true", "--foo true", "true", "-d 50k --mode auto true", "-d 50k --stats=xml true",
+        "run", "-d 50k", "-d 50x true", "--foo true", "true", "-d 50k --mode pace true", "-d 50k --stats=xml true",
         "-d 50k --stats-file /no/such/dir/f true", "-d 50k --cgroup-parent /tmp true", "-d", "-d 50k -q -v true",
     ])
     func `our own failures are status 125, told in standard error alone`(words: String) throws {

@@ -14,7 +14,7 @@ import Units
         #expect(rates.up == .unlimited)
         #expect(run.limits.burst == TimeSpan(nanoseconds: 200_000_000))
         #expect(run.limits.count == .payload)
-        #expect(run.setup.mode == "police")
+        #expect(run.setup.mode == .auto)
         #expect(run.setup.attach == .auto)
         #expect(run.setup.cgroupParent == nil)
         #expect(run.setup.name == nil)
@@ -35,6 +35,7 @@ import Units
         #expect(rates.up == .bytesPerSecond(20_000))
         #expect(run.limits.burst.seconds == 1)
         #expect(run.limits.count == .wire)
+        #expect(run.setup.mode == .police)
         #expect(run.setup.attach == .legacy)
         #expect(run.setup.cgroupParent == "/cg")
         #expect(run.setup.name == "job.1")
@@ -95,9 +96,9 @@ import Units
         #expect(refusal("-d", "50k", "--burst", burst, "true")?.contains("'\(burst)' is out of range") == true)
     }
 
-    @Test(arguments: ["auto", "shape"])
-    func `modes to come are refused as such`(mode: String) {
-        #expect(refusal("-d", "50k", "--mode", mode, "true")?.contains("'\(mode)' is not built yet") == true)
+    @Test(arguments: Mode.allCases)
+    func `a mode is taken by its name`(mode: Mode) throws {
+        #expect(try parse("-d", "50k", "--mode", "\(mode)", "true").setup.mode == mode)
     }
 
     @Test(arguments: [

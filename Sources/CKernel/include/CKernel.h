@@ -55,8 +55,11 @@ struct kernel_signal {
 	pid_t sender;
 };
 
-/* Takes the next signal, which it waits for if `wait`. Returns 1; 0 where there is none; -1 with errno. */
-int kernel_next_signal(int fd, bool wait, struct kernel_signal *_Nonnull signal);
+/*
+ * Takes the next signal, which it waits for if `wait`, or until `other` (-1: none) can be read. Returns 1; 0
+ * where there is none; -1 with errno.
+ */
+int kernel_next_signal(int fd, int other, bool wait, struct kernel_signal *_Nonnull signal);
 
 /* A change of state of a child: waitid(2) with its macros, which don't import. */
 enum kernel_change {
@@ -79,6 +82,16 @@ void kernel_raise(int signal);
 
 /* Raises a signal that kills, without a core dump of our own. */
 void kernel_die_by(int signal);
+
+/*
+ * Forks a process that the caller's terminal, process group and pipes don't know of: in a session of its own,
+ * with only the `count` descriptors of `keep`, which are sorted, and /dev/null as its standard ones. For a
+ * process with one thread. Returns as fork(2), which Swift doesn't have.
+ */
+pid_t kernel_fork_apart(const int *_Nonnull keep, int count);
+
+/* Waits at most `milliseconds` (-1: without end) until one of two descriptors can be read: bit 0, bit 1. */
+int kernel_await_input(int first, int second, int milliseconds);
 
 /* Opens /dev/null (CLOEXEC) on each of the descriptors 0 to 2 that is closed, so that none of ours lands
  * there. */

@@ -7,6 +7,7 @@
 
 #include "../../../bpf/bucket.h"
 #include "../../../bpf/packet.h"
+#include "../../../bpf/share.h"
 #include "../../../bpf/throttle.h"
 
 /* A function, as Swift can't import an extern array of unknown size. */
@@ -15,7 +16,10 @@ struct programs_object {
 	size_t size;
 };
 
-/* The object for this kernel: BPF got cmpxchg with Linux 5.12. */
-struct programs_object programs_object(bool has_cmpxchg);
+/* The limits' object for this kernel: BPF got cmpxchg with Linux 5.12. */
+struct programs_object programs_limits(bool has_cmpxchg);
+
+/* The planes' object. */
+struct programs_object programs_planes(void);
 
 #endif

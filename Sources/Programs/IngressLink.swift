@@ -1,0 +1,31 @@
+import CLibBPF
+import Glibc
+import Kernel
+import SystemPackage
+
+/// The program that leads downloads into the run's queue, at a device's ingress by a tcx link (Linux 6.6), behind the
+/// links of others. Its end, or that of the process, takes it away.
+public struct IngressLink: ~Copyable {
+    /// BPF_TCX_INGRESS, newer than our headers.
+    private static let attachType = bpf_attach_type(46)
+
+    private let link: Descriptor
+    private let name: String
+    private let log: UndoLog
+
+    /// Attaches to the device with this index.
+    public init(
+        _ planes: borrowing PlaneSet, on device: Int32, named name: String, log: @escaping UndoLog
+    ) throws(SystemError) {
+        let link = bpf_link_create(planes.shapeDescriptor, device, IngressLink.attachType, nil)
+        if link < 0 { throw SystemError("attach", "throttle_shape to \(name)") }
+        self.link = Descriptor(owning: link)
+        self.name = name
+        self.log = log
+        log("attached throttle_shape to device \(name), method tcx link", false)
+    }
+
+    deinit {
+        log("detached throttle_shape from device \(name)", false)
+    }
+}

@@ -1,0 +1,153 @@
+import CKernel
+import Cgroups
+import Glibc
+import Kernel
+import Logging
+import Programs
+import SystemPackage
+
+/// The process that keeps a run's planes up. The command waits for none of that work, and however this process
+/// ends, the guard takes down what it set up.
+final class Guard {
+    /// Readable when the guard has something to say; -1 when it has ended.
+    private(set) var input: CInt
+    /// What the guard set up; nil while it is at it.
+    private(set) var planes: Set<Plane>?
+    /// Why downloads aren't shaped, where they were to be.
+    private(set) var obstacle: String?
+    private let mode: Mode
+    private let method: AttachMethod
+    private let log: Logger
+
+    /// Forks the guard, which sets up the planes of `plan` on its own.
+    init(
+        _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
+        _ method: AttachMethod, log: Logger
+    ) throws(SystemError) {
+        mode = plan.mode
+        self.method = method
+        self.log = log
+        var ends: [CInt] = [-1, -1]
+        let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
+        guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
+        // Long enough for all that the guard does before a download may begin; short where it dies over it.
+        if plan.down != .unlimited && plan.mode != .police { programs.holdConnections(milliseconds: 200) }
+        let own = ([ends[1], cgroup.run.descriptor.rawValue] + programs.mapDescriptors).sorted()
+        let pid = kernel_fork_apart(own, CInt(own.count))
+        if pid == 0 {
+            Guard.work(
+                Channel(descriptor: ends[1], isDebugging: log.logLevel == .debug), plan, kernel, programs, cgroup,
+                method)
+            _exit(0)
+        }
+        close(ends[1])
+        input = ends[0]
+        if pid < 0 {
+            close(ends[0])
+            throw SystemError("start", "the guard process")
+        }
+    }
+
+    deinit {
+        end()
+    }
+
+    /// Lets the guard end, and waits for that only where its last words are wanted; where it would end with us, as
+    /// process 1 of a pid namespace; or where a run around this one would take it for left behind by its command.
+    func end() {
+        if input >= 0 { shutdown(input, CInt(SHUT_WR)) }
+        if log.logLevel == .debug || getpid() == 1 || RunCgroup.isCallerInside { while listen() {} }
+        if input >= 0 { close(input) }
+        input = -1
+    }
+
+    /// Waits until the planes are set up, or can't be.
+    func waitUntilReady() {
+        while planes == nil, listen() {}
+    }
+
+    /// Takes in one message. Returns whether more may follow.
+    func listen() -> Bool {
+        guard input >= 0 else { return false }
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = recv(input, &buffer, buffer.count, 0)
+        guard count > 0 else {
+            close(input)
+            input = -1
+            if planes == nil { planes = [] }
+            return false
+        }
+        take(Message(decoding: buffer.prefix(count)))
+        return true
+    }
+
+    private func take(_ message: Message) {
+        switch message.kind {
+        case .ready:
+            planes = Set(message.text.split(separator: " ").compactMap { Plane(rawValue: String($0)) })
+            log.info("mode \(mode): \(message.text) (attached by \(method))")
+        case .obstacle:
+            obstacle = message.text
+            log.info("not shaped: \(message.text)")
+        case .info: log.info("\(message.text)")
+        case .debug: log.debug("\(message.text)")
+        case .warning: log.warning("\(message.text)")
+        }
+    }
+
+    /// The guard's life.
+    private static func work(
+        _ channel: Channel, _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ cgroup: borrowing RunCgroup, _ method: AttachMethod
+    ) {
+        do {
+            var keeper = try PlaneKeeper(plan, kernel, programs, cgroup, method, channel)
+            channel.say(.ready, keeper.planes.map(\.rawValue).sorted().joined(separator: " ") + " police")
+            programs.holdConnections(milliseconds: 0)
+            keeper.keep(programs)
+        } catch {
+            channel.say(.obstacle, "\(error)")
+        }
+        programs.holdConnections(milliseconds: 0)
+    }
+}
+
+/// One way of holding a limit.
+public enum Plane: String, Sendable, CaseIterable {
+    /// Packets over the limit are dropped; TCP keeps its own for later.
+    case police
+    /// TCP's uploads are sent at the limit.
+    case pace
+    /// The senders of TCP's downloads are kept near the limit by their windows.
+    case window
+    /// Downloads wait in a queue.
+    case shape
+}
+
+/// What the guard tells: one packet each.
+struct Message {
+    enum Kind: UInt8 {
+        case ready, obstacle, info, debug, warning
+    }
+
+    let kind: Kind
+    let text: String
+
+    init(decoding bytes: some Collection<UInt8>) {
+        kind = bytes.first.flatMap(Kind.init) ?? .debug
+        text = String(decoding: bytes.dropFirst(), as: UTF8.self)
+    }
+}
+
+/// The guard's end of the line to the process that limits.
+struct Channel: Sendable {
+    let descriptor: CInt
+    let isDebugging: Bool
+
+    func say(_ kind: Message.Kind, _ text: String) {
+        if kind == .debug && !isDebugging { return }
+        let bytes = [kind.rawValue] + Array(text.utf8.prefix(4000))
+        // Nobody may be there to hear it any more.
+        _ = send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
+    }
+}

@@ -1,0 +1,52 @@
+import Devices
+import Kernel
+import Programs
+
+/// What leads the packets of one device into the queue, if anything does. Its end takes it away.
+final class QueueEntry {
+    private let name: String
+    private let log: UndoLog
+    private var link: IngressLink?
+    private var place: IngressPlace?
+    private var filter: IngressFilter?
+
+    /// A device whose packets don't go through the queue.
+    init(without device: Device) {
+        name = device.name
+        log = { _, _ in }
+    }
+
+    /// By a tcx link where nobody's filters would be passed over for it, else as a filter behind theirs.
+    init(
+        _ device: Device, to queue: Int32, hasQdisc: Bool, _ kernel: KernelVersion, _ set: borrowing PlaneSet,
+        _ log: @escaping UndoLog
+    ) throws(SystemError) {
+        name = device.name
+        self.log = log
+        if kernel >= KernelVersion(6, 6) && !hasQdisc {
+            link = try IngressLink(set, on: device.index, named: device.name, log: log)
+            return
+        }
+        var filter: IngressFilter?
+        place = try IngressPlace(on: device, log: log) { priority throws(SystemError) in
+            filter = try IngressFilter(
+                program: set.matchDescriptor, named: "throttle_match", on: device, to: queue,
+                priority: priority.rawValue, handle: UInt32(queue))
+        }
+        self.filter = filter
+        log("attached throttle_match to device \(name), method filter", false)
+    }
+
+    var leads: Bool { link != nil || filter != nil }
+
+    deinit {
+        place.take()?.leave {
+            do {
+                try filter?.remove()
+                log("detached throttle_match from device \(name)", false)
+            } catch {
+                log("\(error)", true)
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+import Devices
+import Kernel
+import Programs
+import SystemPackage
+
+/// The queue that a run's downloads wait in, and what leads them there from each device.
+struct Shaper: ~Copyable {
+    static let stepMilliseconds: CInt = 100
+
+    // Destroyed in this order: the last made goes first.
+    private var entries: [Int32: QueueEntry] = [:]
+    private let queue: Queue
+    private let watch: DeviceWatch
+    private let route: RouteSocket
+    private let set: PlaneSet
+    private var control: QueueControl
+    private var steppedNanoseconds = Host.monotonicNanoseconds
+    private let kernel: KernelVersion
+    private let channel: Channel
+    private let log: UndoLog
+
+    init(
+        _ rate: UInt64, _ counting: Counting, _ kernel: KernelVersion, _ id: String, _ set: consuming PlaneSet,
+        _ channel: Channel, _ log: @escaping UndoLog
+    ) throws(SystemError) {
+        let watch = try DeviceWatch()
+        let route = try RouteSocket()
+        let queue = try Queue(named: "thr-\(id)", alias: "throttle", rate: rate, log: log)
+        self.watch = watch
+        self.route = route
+        self.queue = queue
+        self.set = set
+        self.kernel = kernel
+        self.channel = channel
+        self.log = log
+        control = QueueControl(limit: rate, counting: counting)
+    }
+
+    var watchDescriptor: CInt { watch.descriptor }
+
+    mutating func start(_ programs: borrowing ProgramSet) throws(SystemError) {
+        programs.useQueue(queue.device)
+        try hookDevices()
+        if !entries.values.contains(where: { $0.leads }) {
+            programs.useQueue(0)
+            throw SystemError("shape", "downloads", errno: .noSuchAddressOrDevice, hint: "no device here allows it")
+        }
+    }
+
+    /// What is in the queue then is lost with it, so this comes after the run's end.
+    func stop(_ programs: borrowing ProgramSet) {
+        programs.useQueue(0)
+    }
+
+    /// Takes in what changed since the last step.
+    mutating func step(_ programs: borrowing ProgramSet) {
+        if watch.drain() { try? hookDevices() }
+        guard let statistics = try? queue.statistics() else { return }
+        let waiting = statistics.tcp.queuedBytes + statistics.rest.queuedBytes
+        let now = Host.monotonicNanoseconds
+        let rate = control.step(
+            programs.counters(.down), isWaiting: waiting > 0, seconds: Double(now - steppedNanoseconds) / 1e9)
+        steppedNanoseconds = now
+        if let rate { try? queue.setRate(rate) }
+        if waiting > 0 {
+            programs.noteQueue(
+                delayNanoseconds: UInt64(Double(waiting) / Double(control.rate) * 1e9),
+                droppedPackets: statistics.tcp.droppedPackets + statistics.rest.droppedPackets)
+        }
+    }
+
+    /// Puts the program on every device that has none yet.
+    private mutating func hookDevices() throws(SystemError) {
+        let qdiscs = try route.devicesWithIngressQdisc()
+        let devices = try route.devices()
+        let present = Set(devices.map(\.index))
+        entries = entries.filter { present.contains($0.key) }
+        for device in devices where entries[device.index] == nil && device.kind != "ifb" && !device.hasMaster {
+            guard device.isEthernet || device.isLoopback else {
+                channel.say(.info, "device \(device.name) can't be shaped (no Ethernet): window and police there")
+                entries[device.index] = QueueEntry(without: device)
+                continue
+            }
+            do throws(SystemError) {
+                entries[device.index] = try QueueEntry(
+                    device, to: queue.device, hasQdisc: qdiscs.contains(device.index), kernel, set, log)
+            } catch {
+                channel.say(.info, "device \(device.name) can't be shaped: \(error)")
+                entries[device.index] = QueueEntry(without: device)
+            }
+        }
+    }
+}

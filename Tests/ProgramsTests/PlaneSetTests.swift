@@ -1,0 +1,168 @@
+import CLibBPF
+import CPrograms
+import CTestSupport
+import Cgroups
+import Glibc
+import Kernel
+import SystemPackage
+import TestSupport
+import Testing
+import Units
+
+@testable import Programs
+
+extension KernelTests {
+    @Suite struct PlaneSetTests {
+        private static let pass: CInt = -1  // TC_ACT_UNSPEC
+        private static let redirect: CInt = 7  // TC_ACT_REDIRECT
+
+        @Test(arguments: kernels)
+        func `planes load beside the limits of each kernel`(kernel: KernelVersion) throws {
+            let programs = try ProgramSet(for: kernel)
+            let planes = try PlaneSet(sharing: programs)
+            for descriptor in [planes.descriptor(of: .tcp), planes.shapeDescriptor] {
+                #expect(try information(descriptor).type != 0)
+            }
+            #expect(try information(planes.descriptor(of: .tcp)).type == BPF_PROG_TYPE_SOCK_OPS.rawValue)
+            #expect(try information(planes.shapeDescriptor).type == BPF_PROG_TYPE_SCHED_CLS.rawValue)
+        }
+
+        @Test func `planes work on the maps of their limits`() throws {
+            let first = try ProgramSet()
+            let second = try ProgramSet()
+            let planes = [try maps(of: try PlaneSet(sharing: first)), try maps(of: try PlaneSet(sharing: second))]
+            for (set, other) in [(try ids(first), planes[0]), (try ids(second), planes[1])] {
+                #expect(set.isSubset(of: other))
+            }
+            #expect(planes[0].isDisjoint(with: planes[1]))
+        }
+
+        /// Ids of the maps that runs share.
+        private func ids(_ programs: borrowing ProgramSet) throws -> Set<UInt32> {
+            try Set(
+                programs.mapDescriptors.map { descriptor in
+                    var info = bpf_map_info()
+                    var size = UInt32(MemoryLayout<bpf_map_info>.size)
+                    guard bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else {
+                        throw SystemError("read", "map")
+                    }
+                    return info.id
+                })
+        }
+
+        /// Ids of the maps that both programs use.
+        private func maps(of planes: borrowing PlaneSet) throws -> Set<UInt32> {
+            var found: Set<UInt32> = []
+            for descriptor in [planes.descriptor(of: .tcp), planes.shapeDescriptor] {
+                var ids = [UInt32](repeating: 0, count: 16)
+                let count = ids.withUnsafeMutableBufferPointer { ids in
+                    var info = bpf_prog_info()
+                    var size = UInt32(MemoryLayout<bpf_prog_info>.size)
+                    (info.nr_map_ids, info.map_ids) = (16, UInt64(UInt(bitPattern: ids.baseAddress)))
+                    return bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 ? Int(info.nr_map_ids) : -1
+                }
+                #expect(count > 0)
+                found.formUnion(ids.prefix(max(0, count)))
+            }
+            return found
+        }
+
+        @Test(arguments: kernels)
+        func `what isn't for the run passes the shaper, whatever it is`(kernel: KernelVersion) throws {
+            let programs = try ProgramSet(for: kernel, .bytesPerSecond(1000))
+            let planes = try PlaneSet(sharing: programs)
+            for device in [0, 1] as [Int32] {
+                programs.useQueue(device)
+                for sample in PacketCase.wellFormed + PacketCase.malformed {
+                    let result = try Calls(program: planes.shapeDescriptor, sample).action(3)
+                    #expect(result == PlaneSetTests.pass, "\(sample.testDescription)")
+                }
+            }
+        }
+
+        /// In a namespace of their own: sockets are found there.
+        @Test(arguments: [Sample.udp4, .udp6, .tcp4, .tcp6], [true, false])
+        func `what is for a socket of the run goes through its queue`(sample: Sample, ofRun: Bool) async {
+            await #expect(processExitsWith: .success) { [name = sample.rawValue as String, ofRun] in
+                let sample = try #require(Sample(rawValue: name))
+                try #require(test_enter_network_namespace() == 0)
+                try #require(system("ip link set lo up") == 0)
+                let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
+                let planes = try PlaneSet(sharing: programs)
+                let group = try TestCgroup()
+                try group.make("run")
+                let run = try group.open("run")
+                var attachments = Attachments { _, _ in }
+                for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
+                    try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
+                }
+                let caller = try CgroupDirectory.ofCaller()
+                if ofRun { try Descriptor(opening: run.path + "/cgroup.procs", O_WRONLY).write("\(getpid())") }
+                let port = try sample.open()
+                try Descriptor(opening: caller.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+                let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port))
+                #expect(try calls.action(1) == PlaneSetTests.pass)
+                // An index that nothing has: BPF_PROG_TEST_RUN only asks for what would be done.
+                programs.useQueue(1)
+                #expect(try calls.action(1) == (ofRun ? PlaneSetTests.redirect : PlaneSetTests.pass))
+                #expect(try Calls(program: planes.shapeDescriptor, sample.packet(to: port + 1)).action(1) == -1)
+                programs.useQueue(0)
+                #expect(try calls.action(1) == PlaneSetTests.pass)
+            }
+        }
+
+        @Test func `planes count what was told`() throws {
+            let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
+            #expect(programs.planes == PlaneCounters())
+            programs.noteQueue(delayNanoseconds: 100, droppedPackets: 3)
+            programs.noteQueue(delayNanoseconds: 300, droppedPackets: 4)
+            programs.noteQueue(delayNanoseconds: 200, droppedPackets: 4)
+            var expected = PlaneCounters()
+            (expected.queueDelayAverageNanoseconds, expected.queueDelayMaximumNanoseconds) = (200, 300)
+            (expected.queueDroppedPackets, expected.heldDownloads) = (4, true)
+            #expect(programs.planes == expected)
+        }
+    }
+}
+
+/// A socket on loopback and a packet for it.
+enum Sample: String, CaseIterable {
+    case udp4, udp6, tcp4, tcp6
+
+    private var isIPv6: Bool { rawValue.hasSuffix("6") }
+    private var isTCP: Bool { rawValue.hasPrefix("tcp") }
+
+    /// Opens the socket, for good, and sends it a packet, by which the run's programs know its port. Returns the port.
+    func open() throws -> UInt16 {
+        let type = isTCP ? SOCK_STREAM : SOCK_DGRAM
+        let descriptor = socket(isIPv6 ? AF_INET6 : AF_INET, CInt(type.rawValue), 0)
+        var address = sockaddr_storage()
+        address.ss_family = sa_family_t(isIPv6 ? AF_INET6 : AF_INET)
+        var length = socklen_t(isIPv6 ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size)
+        let port = withUnsafeMutablePointer(to: &address) { address in
+            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic -> UInt16? in
+                guard bind(descriptor, generic, length) == 0, !isTCP || listen(descriptor, 1) == 0,
+                    getsockname(descriptor, generic, &length) == 0
+                else { return nil }
+                let peer = socket(CInt(generic.pointee.sa_family), CInt(type.rawValue), 0)
+                guard connect(peer, generic, length) == 0, send(peer, "x", 1, 0) == 1 else { return nil }
+                // At the same place in both kinds of addresses.
+                return UnsafeRawPointer(generic).load(fromByteOffset: 2, as: UInt16.self).bigEndian
+            }
+        }
+        guard let port else { throw SystemError("open", rawValue) }
+        return port
+    }
+
+    /// A packet from port 8080 of the address to that one.
+    func packet(to port: UInt16) -> PacketCase {
+        let ports = [0x1f, 0x90, UInt8(port >> 8), UInt8(port & 0xff)]
+        let segment = isTCP ? Header.tcp(flags: 0x10) : Header.udp([1, 2, 3])
+        let transport = ports + segment.dropFirst(4)
+        let loopback: [UInt8] = isIPv6 ? [UInt8](repeating: 0, count: 15) + [1] : [127, 0, 0, 1]
+        var bytes = isIPv6 ? Header.ipv6(isTCP ? 6 : 17, transport) : Header.ipv4(isTCP ? 6 : 17, transport)
+        let addresses = isIPv6 ? 8 : 12
+        bytes.replaceSubrange(addresses..<addresses + 2 * loopback.count, with: loopback + loopback)
+        return PacketCase(rawValue, bytes, payload: 0)
+    }
+}

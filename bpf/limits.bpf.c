@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The programs that hold a run's limits, attached before its command starts. Meter and police sit on the
+ * run's cgroup and decide; the witness sits on its parent and only counts. All are attached with
+ * BPF_F_ALLOW_MULTI, and every program of the hierarchy runs on every packet, whatever the others said of it.
+ */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "bucket.h"
+#include "connect.h"
+#include "maps.h"
+#include "packet.h"
+
+/* Return values of cgroup_skb programs: kernel/bpf/cgroup.c, __cgroup_bpf_run_filter_skb(). */
+enum {
+	INGRESS_DROP = 0,
+	PASS = 1,
+	EGRESS_DEFER = 0, /* TCP keeps new data in its queue and tries again; others would see EPERM */
+	EGRESS_DROP_AND_SIGNAL = 2, /* no error for the sender */
+};
+
+/* A global function: the verifier goes through it once, not again for each way into what follows the call. */
+__noinline int throttle_ipv6_transport(struct __sk_buff *skb)
+{
+	return packet_ipv6_transport((void *)(long)skb->data, (void *)(long)skb->data_end);
+}
+
+static __always_inline void read_packet(struct packet *packet, struct __sk_buff *skb)
+{
+	const __u8 *data = (void *)(long)skb->data;
+	const __u8 *end = (void *)(long)skb->data_end;
+	int transport =
+		packet_is_ipv4(data, end) ? packet_ipv4_transport(data) : throttle_ipv6_transport(skb);
+
+	packet_split(packet, data, end, skb->len, transport);
+}
+
+static __always_inline bool within_limit(const struct throttle_limit *limit, struct throttle_meter *meter,
+					 const struct packet *packet, __u32 wire_bytes)
+{
+	__u32 bytes = limit->count_wire ? wire_bytes : packet->payload;
+	__u64 now;
+
+	/* The clock is the dearest part of all, so only packets that are charged read it. */
+	if (!limit->mult || !bytes)
+		return true;
+	now = bpf_ktime_get_ns();
+	if (!meter->first_ns)
+		meter->first_ns = now;
+	meter->last_ns = now;
+	if (bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), limit->burst_ns))
+		return true;
+	/* Without its ACKs the other direction would stall, so they pass even where they are counted. */
+	return packet->bare_tcp;
+}
+
+/* Says whether the packet passes, and counts it if so. */
+static __always_inline bool passes(struct __sk_buff *skb, struct packet *packet,
+				   enum throttle_direction direction)
+{
+	struct throttle_meter *meter = &run.meter[direction];
+	__u32 wire_bytes;
+
+	ports[skb->local_port & 0xffff] = 1;
+	read_packet(packet, skb);
+	wire_bytes = packet_wire_bytes(packet, skb->gso_segs, skb->gso_size);
+	if (!within_limit(&run.limit[direction], meter, packet, wire_bytes))
+		return false;
+	__sync_fetch_and_add(&meter->passed_packets, 1);
+	__sync_fetch_and_add(&meter->passed_payload_bytes, packet->payload);
+	__sync_fetch_and_add(&meter->passed_wire_bytes, wire_bytes);
+	return true;
+}
+
+static __always_inline void count_dropped(const struct packet *packet, enum throttle_direction direction)
+{
+	__sync_fetch_and_add(&run.meter[direction].dropped_packets, 1);
+	__sync_fetch_and_add(&run.meter[direction].dropped_payload_bytes, packet->payload);
+}
+
+static __always_inline int witness(struct __sk_buff *skb, enum throttle_direction direction)
+{
+	__sync_fetch_and_add(&run.witness[direction].packets, 1);
+	__sync_fetch_and_add(&run.witness[direction].bytes, skb->len);
+	return PASS;
+}
+
+SEC("cgroup_skb/ingress")
+int throttle_down(struct __sk_buff *skb)
+{
+	struct packet packet;
+
+	if (passes(skb, &packet, THROTTLE_DOWN))
+		return PASS;
+	count_dropped(&packet, THROTTLE_DOWN);
+	return INGRESS_DROP;
+}
+
+/* Whether the packet begins a connection before the queue for its download is there. */
+static __always_inline bool holds(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!sk)
+		return false;
+	sk = bpf_sk_fullsock(sk);
+	return sk && sk->state == BPF_TCP_SYN_SENT && bpf_tcp_sock(sk) &&
+	       bpf_ktime_get_ns() < run.hold_until_ns;
+}
+
+SEC("cgroup_skb/egress")
+int throttle_up(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk;
+	struct packet packet;
+
+	if (run.hold_until_ns && holds(skb)) {
+		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
+		return EGRESS_DEFER;
+	}
+	if (passes(skb, &packet, THROTTLE_UP))
+		return PASS;
+	sk = skb->sk;
+	if (sk && bpf_tcp_sock(sk)) {
+		/* tcp_write_xmit() takes a segment that wasn't sent for one that has yet to be: nothing is
+		 * lost. */
+		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
+		return EGRESS_DEFER;
+	}
+	count_dropped(&packet, THROTTLE_UP);
+	return EGRESS_DROP_AND_SIGNAL;
+}
+
+SEC("cgroup_skb/ingress")
+int throttle_wit_dn(struct __sk_buff *skb)
+{
+	return witness(skb, THROTTLE_DOWN);
+}
+
+SEC("cgroup_skb/egress")
+int throttle_wit_up(struct __sk_buff *skb)
+{
+	return witness(skb, THROTTLE_UP);
+}
+
+/* Marks the run's sockets. */
+SEC("cgroup/sock_create")
+int throttle_sock(struct bpf_sock *sk)
+{
+	bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	return PASS;
+}
+
+/* Bounds what a connection begins with, and makes TCP call throttle_tcp() of planes.bpf.c for it from then
+ * on. */
+SEC("sockops")
+int throttle_calls(struct bpf_sock_ops *ops)
+{
+	switch (ops->op) {
+	case BPF_SOCK_OPS_TIMEOUT_INIT:
+		/* In jiffies. What is held is to be tried again soon, not after a second. */
+		if (run.hold_until_ns && ops->is_fullsock)
+			ops->reply = 3;
+		break;
+	case BPF_SOCK_OPS_RWND_INIT:
+		tcp_bound_first_window(ops);
+		break;
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		tcp_bound_segments(ops);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		bpf_sock_ops_cb_flags_set(ops, run.callbacks);
+	}
+	return PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

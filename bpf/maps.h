@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The maps that both objects use: limits.bpf.o makes them, planes.bpf.o is given theirs. */
+#ifndef THROTTLE_MAPS_H
+#define THROTTLE_MAPS_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "throttle.h"
+
+struct throttle_run run SEC(".data.run") = {};
+
+/* Whether a socket of the run was seen at a local port: what isn't here costs bystanders no lookup. */
+__u8 ports[65536];
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	/* Accepted sockets inherit it. */
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct throttle_socket);
+} sockets SEC(".maps");
+
+#endif

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The programs that make a run's limits lossless: TCP's uploads are paced, so that they never meet the
+ * police; downloads wait in a queue, or else TCP's windows are clamped, so that the sender can't be far over
+ * the limit.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "flow.h"
+#include "maps.h"
+#include "tcp.h"
+
+/* Called by TCP for every socket of the run's cgroup. */
+SEC("sockops")
+int throttle_tcp(struct bpf_sock_ops *ops)
+{
+	struct throttle_socket *socket;
+
+	if (ops->op == BPF_SOCK_OPS_RETRANS_CB) {
+		/* That is, it was sent, and isn't the first packet, which may have been held. */
+		if (!ops->args[2] && ops->state != BPF_TCP_SYN_SENT)
+			__sync_fetch_and_add(&run.tcp.retransmitted_segments, ops->args[1]);
+		return 1;
+	}
+	/* Without its mark it isn't TCP's own: MPTCP's subflows are policed. */
+	socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
+	if (!socket)
+		return 1;
+	switch (ops->op) {
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+	case BPF_SOCK_OPS_RTT_CB:
+		tcp_pace(ops, socket);
+		break;
+	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+		tcp_clamp_window(ops, socket);
+	}
+	return 1;
+}
+
+/* Whether a socket is the run's; its packets take the queue from now on. */
+static __always_inline bool enqueues(struct bpf_sock *sk)
+{
+	struct throttle_socket *socket = bpf_sk_storage_get(&sockets, sk, 0, 0);
+
+	if (!socket)
+		return false;
+	if (!socket->queued)
+		socket->queued = 1;
+	return true;
+}
+
+/* Whether a packet is for a socket of the run; it has its queue's class then. */
+static __always_inline bool is_ours(struct __sk_buff *skb)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+	__u32 size;
+	int protocol;
+	bool found;
+
+	/* A VLAN's device will see what has a tag; a macvlan's, what was in the queue already. */
+	if (!run.queue.device || skb->vlan_present || skb->priority == THROTTLE_TCP_CLASS ||
+	    skb->priority == THROTTLE_REST_CLASS)
+		return false;
+	protocol = flow_read(skb, &tuple, &size);
+	if (protocol < 0 || !ports[flow_local_port(&tuple, size)])
+		return false;
+	if (protocol == IPPROTO_TCP)
+		sk = bpf_sk_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return false;
+	found = enqueues(sk);
+	bpf_sk_release(sk);
+	if (found)
+		skb->priority = protocol == IPPROTO_TCP ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
+	return found;
+}
+
+/* Sends what is for the run through its queue, from which it comes back to where it was. */
+SEC("tc")
+int throttle_shape(struct __sk_buff *skb)
+{
+	return is_ours(skb) ? (int)bpf_redirect(run.queue.device, 0) : TC_ACT_UNSPEC;
+}
+
+/* The same for a filter whose action sends what it matches: -1 is a match, 0 none (net/sched/cls_bpf.c). */
+SEC("tc")
+int throttle_match(struct __sk_buff *skb)
+{
+	return is_ours(skb) ? -1 : 0;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What the run sets on its TCP sockets, from inside TCP (sockops). */
+#ifndef THROTTLE_TCP_H
+#define THROTTLE_TCP_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "connect.h"
+#include "maps.h"
+#include "share.h"
+
+#define TCP_UNPACED 0xffffffffU /* BPF sets 32 bits of the rate: from 4 GB/s on nothing is paced */
+#define TCP_UNPACED_SEGMENTS 10
+#define TCP_BURST_US 50000 /* longer than ACKs are delayed (TCP_DELACK_MIN) */
+#define TCP_LARGE_BURST 64 /* segments; never larger than 64 KB at once anyway */
+#define TCP_NO_BURST (1 << 30)
+#define TCP_LONG_RTT_US 2000000
+#define TCP_QUEUE_US 100000	 /* what the windows may keep waiting in the queue */
+#define TCP_TICK_SHIFT 25	 /* 34 ms: as long as TCP may take to raise a clamp */
+#define TCP_WINDOW_MAX (1 << 30) /* RFC 7323 2.3 */
+
+/* Counts the socket as active in a direction, at most once an epoch. */
+static __always_inline void tcp_mark_active(struct throttle_socket *socket, enum throttle_direction direction)
+{
+	struct throttle_share *share = &run.share[direction];
+
+	if (socket->epoch[direction] == share->epoch + 1)
+		return;
+	if (!socket->epoch[direction])
+		__sync_fetch_and_add(&share->sockets, 1);
+	socket->epoch[direction] = share->epoch + 1;
+	__sync_fetch_and_add(&share->active_now, 1);
+}
+
+/*
+ * The rate of each of a direction's active sockets, in bytes per second. `even`: what holds the limit is a
+ * queue. A global function: the verifier goes through it once, not again for each way into what follows the
+ * call.
+ */
+__noinline __u64 throttle_share(__u32 direction, bool even, __u64 now)
+{
+	const struct throttle_limit *limit = &run.limit[direction & 1];
+	struct throttle_share *share = &run.share[direction & 1];
+
+	share_roll(share, limit, now);
+	if (even)
+		return limit->rate / share_active(share);
+	return share_rate(share, limit, (__s64)(run.meter[direction & 1].tat - now), now);
+}
+
+/*
+ * Clamps the congestion window where pacing isn't enough: TCP doesn't pace its first ten segments
+ * (tcp_update_skb_after_send()), and on short paths it sends up to 64 KB at once at any rate
+ * (tcp_tso_autosize()). Seldom, as the slow start threshold is set with it.
+ */
+static __always_inline void tcp_clamp_burst(struct bpf_sock_ops *ops, struct throttle_socket *socket,
+					    __u64 rate)
+{
+	__u32 rtt = ops->rtt_min < TCP_LONG_RTT_US ? ops->rtt_min : TCP_LONG_RTT_US;
+	__u32 before = socket->burst, mss = ops->mss_cache;
+	__u64 segments;
+
+	if (ops->data_segs_out < TCP_UNPACED_SEGMENTS)
+		segments = rate * rtt / 1000000 / mss + 1;
+	else
+		segments = rate * (2 * rtt + TCP_BURST_US) / 1000000 / mss + 2;
+	if (!before && segments >= TCP_LARGE_BURST)
+		return;
+	if (segments > before - before / 4 && segments < before + before / 4)
+		return;
+	socket->burst = segments < TCP_NO_BURST ? (__u32)segments : TCP_NO_BURST;
+	tcp_set(ops, TCP_LEVEL, TCP_BPF_SNDCWND_CLAMP, socket->burst);
+	if (!ops->data_segs_out && segments < TCP_UNPACED_SEGMENTS)
+		tcp_set(ops, TCP_LEVEL, TCP_BPF_IW, socket->burst);
+}
+
+static __always_inline void tcp_pace(struct bpf_sock_ops *ops, struct throttle_socket *socket)
+{
+	__u64 before = socket->pacing_rate, rate, change;
+
+	if (!run.limit[THROTTLE_UP].mult)
+		return;
+	tcp_mark_active(socket, THROTTLE_UP);
+	rate = throttle_share(THROTTLE_UP, false, bpf_ktime_get_ns());
+	/* Others may come with it, and only a round trip later is it told of them. */
+	if (!before)
+		rate /= 2;
+	change = rate < before ? before - rate : rate - before;
+	if (change >= before / 64) {
+		socket->pacing_rate = rate;
+		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_MAX_PACING_RATE,
+			rate < TCP_UNPACED ? (__u32)rate : TCP_UNPACED);
+	}
+	if (rate < TCP_UNPACED)
+		tcp_clamp_burst(ops, socket, rate);
+}
+
+/*
+ * Clamps the receive window to what the socket's share needs on its path and, where there is a queue, to what
+ * may wait in it. Called before each ACK, as TCP raises the clamp when its receive buffer grows.
+ */
+static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct throttle_socket *socket)
+{
+	bool queued = run.queue.device && socket->queued;
+	__u32 before = socket->window, least = ops->mss_cache, rtt = ops->rtt_min;
+	__u64 now = bpf_ktime_get_ns(), window;
+	__u32 tick = (__u32)(now >> TCP_TICK_SHIFT);
+
+	if (!run.limit[THROTTLE_DOWN].mult)
+		return;
+	tcp_mark_active(socket, THROTTLE_DOWN);
+	window = throttle_share(THROTTLE_DOWN, queued, now);
+	if (rtt > TCP_LONG_RTT_US)
+		rtt = TCP_LONG_RTT_US;
+	if (queued)
+		rtt += TCP_QUEUE_US;
+	window = window >> 32 ? TCP_WINDOW_MAX : window * rtt / 1000000;
+	if (window < least)
+		window = least;
+	if (window > TCP_WINDOW_MAX)
+		window = TCP_WINDOW_MAX;
+	/* Not at each ACK: before Linux 6.9 it costs what the window grew by since (tcp_set_window_clamp()).
+	 */
+	if (socket->tick == tick && window > before - before / 8 && window < before + before / 8)
+		return;
+	socket->tick = tick;
+	socket->window = (__u32)window;
+	/* BPF can't set it before Linux 5.11, only the buffer, half of which is window. */
+	if (!tcp_set(ops, TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, (__u32)window))
+		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_RCVBUF, (__u32)window);
+}
+
+#endif
