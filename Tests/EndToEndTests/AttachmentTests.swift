@@ -22,17 +22,23 @@ import Testing
     @Test(arguments: ["auto", "link", "legacy"])
     func programsAreInMultiModeOnTheRunAndOnItsParent(_ method: String) throws {
         let (child, cgroup) = try startWaitingRun(["--attach", method])
+        // The last one comes from the guard, while the command runs already.
+        #expect(poll { (try? bpftool.attachments("\(cgroup)/run").count) == 5 })
         let run = try bpftool.attachments("\(cgroup)/run")
         let parent = try bpftool.attachments(cgroup)
-        for (attachments, names) in [
-            (run, ["ingress": "throttle_down", "egress": "throttle_up"]),
-            (parent, ["ingress": "throttle_wit_dn", "egress": "throttle_wit_up"]),
+        for (attachments, expected) in [
+            (
+                run,
+                [
+                    "throttle_down": "ingress", "throttle_up": "egress", "throttle_sock": "create",
+                    "throttle_calls": "ops", "throttle_tcp": "ops",
+                ]
+            ),
+            (parent, ["throttle_wit_dn": "ingress", "throttle_wit_up": "egress"]),
         ] {
-            #expect(attachments.count == 2)
-            for attachment in attachments {
-                #expect(attachment.name == names[attachment.direction])
-                #expect(attachment.attach_flags == "multi")
-            }
+            let found = attachments.map { ($0.name, $0.direction) }
+            #expect(Dictionary(found) { first, _ in first } == expected && found.count == expected.count)
+            #expect(attachments.allSatisfy { $0.attach_flags == "multi" })
         }
         // Nothing above: the caller's own cgroup is left alone.
         #expect(try bpftool.attachments(lab.cgroup.path) == [])

@@ -122,7 +122,7 @@ import Testing
         #expect(completed.stderr.split(separator: "\n").count == 1)
         #expect(completed.stderr.contains("left 2 processes running"))
         #expect(lab.cgroup.children == [])
-        #expect(lab.cgroup.processes.count == 2)
+        #expect(poll { lab.cgroup.processes.count == 2 })
         let quiet = try lab.run(throttle("-d", "50k", "-q", "--attach", method) + ["sh", "-c", script])
         #expect(quiet.ending == .exited(5) && quiet.stderr == "")
     }
@@ -136,7 +136,7 @@ import Testing
         #expect(completed.ending == .exited(5))
         #expect(completed.stderr.contains("left 1 process running"))
         #expect(lab.cgroup.children == [])
-        #expect(lab.cgroup.processes.count == 1)
+        #expect(poll { lab.cgroup.processes.count == 1 })
     }
 
     @Test func cgroupOfAKilledRunIsSweptByTheNextOneOnceItIsEmpty() throws {

@@ -13,7 +13,7 @@ import Testing
     @Test(arguments: ["link", "legacy"])
     func everyStepThatRunsOutOfDescriptorsIsUndone(_ method: String) throws {
         var endings: [Ending] = []
-        for count in 3...40 {
+        for count in 3...56 {
             let completed = try lab.run(
                 ["prlimit", "--nofile=\(count)"] + throttle("-d", "50k", "--attach", method) + ["sh", "-c", "exit 7"])
             endings.append(completed.ending)

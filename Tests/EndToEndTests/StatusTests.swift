@@ -84,7 +84,7 @@ import Testing
             ["run", "--down", "99999999999999999999", "touch", "ran"], ["run", "--up", "9e99T", "touch", "ran"],
             ["run", "--up", "10000000T", "touch", "ran"], ["run", "touch", "ran"], ["touch", "ran"],
             ["run", "--no-such-option", "--down", "50k", "touch", "ran"],
-            ["run", "--down", "50k", "--mode", "shape", "touch", "ran"],
+            ["run", "--down", "50k", "--mode", "pace", "touch", "ran"],
             ["run", "--down", "50k", "--mode", "magic", "touch", "ran"],
             ["run", "--down", "50k", "--attach", "glue", "touch", "ran"],
             ["run", "--down", "50k", "--count", "beans", "touch", "ran"],

@@ -13,4 +13,11 @@ int foreign_in(__attribute__((unused)) struct __sk_buff *skb)
 	return 1;
 }
 
+SEC("tc")
+int foreign_tc(__attribute__((unused)) struct __sk_buff *skb)
+{
+	__sync_fetch_and_add(&packets, 1);
+	return -1; /* TC_ACT_UNSPEC, and TCX_NEXT: what comes behind decides */
+}
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -10,7 +10,7 @@ struct BPFTool {
         let attach_flags: String
         let name: String
 
-        /// `ingress` or `egress`: newer versions put cgroup_inet_ in front.
+        /// The last word of the type, as `ingress`, `egress`, `create` or `ops`: newer versions put cgroup_inet_ in front.
         var direction: String { attach_type.split(separator: "_").last.map(String.init) ?? "" }
     }
 
@@ -50,8 +50,8 @@ struct BPFTool {
         let object = try Fixtures.foreignPrograms.get()
         // The pin lives in a mount namespace that ends with the script.
         let script = #"""
-            mkdir -p pins && mount -t bpf none pins && bpftool prog load "$1" pins/foreign &&
-            bpftool cgroup attach "$2" cgroup_inet_ingress pinned pins/foreign $3
+            mkdir -p pins && mount -t bpf none pins && bpftool prog loadall "$1" pins/all &&
+            bpftool cgroup attach "$2" cgroup_inet_ingress pinned pins/all/foreign_in $3
             """#
         try lab.require(["unshare", "-m", "sh", "-ec", script, "sh", object, cgroup, mode ?? ""])
         guard let program = try attachments(cgroup).first(where: { $0.name == "foreign_in" }) else {

@@ -6,6 +6,8 @@ enum Fixtures {
     static let probe = Result { try build("probe", ["-O1"]) }
     /// See storm.c.
     static let storm = Result { try build("storm", ["-O1"]) }
+    /// See wan.c.
+    static let wan = Result { try build("wan", ["-O2"]) }
     /// An object with the programs of foreign.bpf.c.
     static let foreignPrograms = Result {
         try build("foreign.bpf", ["-target", "bpf", "-g", "-O2", "-c", "-I/usr/include/x86_64-linux-gnu"])

@@ -60,9 +60,12 @@ final class Lab {
         return completed.stdout
     }
 
-    /// Words that move a process into `cgroup` and our folder, before the command that follows.
+    /// Words that move a process into `cgroup`, our folder and a network namespace of its own, before the command that
+    /// follows: a run shapes what it finds, and the machine's own devices are no test's business.
     func entering(_ cgroup: TestCgroup) -> [String] {
-        let script = #"echo 0 >"$1/cgroup.procs" && cd "$2" && ulimit -S -c 0 && shift 2 && exec "$@""#
+        let script = #"""
+            echo 0 >"$1/cgroup.procs" && cd "$2" && ulimit -S -c 0 && shift 2 && exec unshare -n "$@"
+            """#
         return ["/bin/sh", "-c", script, "sh", cgroup.path, folder]
     }
 

@@ -1,12 +1,27 @@
 import Foundation
 import Synchronization
 
-/// A network namespace.
-struct Namespace {
+/// A network namespace with a working loopback. Its end removes it.
+final class Namespace {
     let name: String
+
+    init(_ lab: Lab) throws {
+        name = "e2e-\(getpid())-\(Lab.nextNumber())"
+        // The first "ip netns add" of a machine mounts /run/netns: not two at once.
+        try Namespace.adding.withLock { _ in
+            _ = try lab.require(["ip", "netns", "add", name])
+        }
+        try lab.require(["ip", "-n", name, "link", "set", "lo", "up"])
+    }
+
+    deinit {
+        _ = try? Child(["ip", "netns", "delete", name]).wait()
+    }
 
     /// Words that run a command inside.
     var entry: [String] { ["nsenter", "--net=/run/netns/\(name)"] }
+
+    private static let adding = Mutex(())
 }
 
 /// Two network namespaces joined by a veth pair: commands go to the near one, servers to the far one.
@@ -19,34 +34,18 @@ final class NetworkPair {
     static let farAddress6 = "fd77::2"
 
     init(_ lab: Lab) throws {
-        let number = Lab.nextNumber()
-        let near = Namespace(name: "e2e-\(getpid())-\(number)a")
-        let far = Namespace(name: "e2e-\(getpid())-\(number)b")
-        self.near = near
-        self.far = far
-        // The first "ip netns add" of a machine mounts /run/netns: not two at once.
-        try NetworkPair.adding.withLock { _ in
-            try lab.require(["ip", "netns", "add", near.name])
-            try lab.require(["ip", "netns", "add", far.name])
-        }
+        near = try Namespace(lab)
+        far = try Namespace(lab)
         try lab.require([
             "ip", "-n", near.name, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", far.name,
         ])
         // Addresses when both ends are up, else IPv6 takes a second to find its neighbour, and TCP takes that for
         // the round trip.
-        for (namespace, device) in [(near, "lo"), (far, "lo"), (near, "veth0"), (far, "veth0")] {
-            try lab.require(["ip", "-n", namespace.name, "link", "set", device, "up"])
-        }
+        for namespace in [near, far] { try lab.require(["ip", "-n", namespace.name, "link", "set", "veth0", "up"]) }
         for (namespace, host) in [(near, "1"), (far, "2")] {
             for address in [["10.77.0.\(host)/24"], ["fd77::\(host)/64", "nodad"]] {
                 try lab.require(["ip", "-n", namespace.name, "address", "add", "dev", "veth0"] + address)
             }
         }
     }
-
-    deinit {
-        for namespace in [near, far] { _ = try? Child(["ip", "netns", "delete", namespace.name]).wait() }
-    }
-
-    private static let adding = Mutex(())
 }

@@ -14,6 +14,13 @@ struct Stats: Decodable {
         let dropped_packets: Int
         let witness_packets: Int?
         let witness_bytes: Int?
+        let clamped_sockets: Int?
+        let queue_delay_average_seconds: Double?
+        let queue_delay_maximum_seconds: Double?
+        let queue_dropped_packets: Int?
+        let paced_sockets: Int?
+        let deferred_packets: Int?
+        let retransmitted_segments: Int?
     }
 
     let schema: Int
@@ -24,6 +31,9 @@ struct Stats: Decodable {
     let exit_signal: Int?
     let exec_errno: Int?
     let elapsed_seconds: Double
+    let mode: String
+    let planes: [String]
+    let shape_obstacle: String?
     let attach_method: String?
     let count: String
     let not_throttled: Bool

@@ -1,0 +1,167 @@
+import Foundation
+import Testing
+
+/// Downloads wait in a queue, and lose nothing to their limit.
+@Suite(.serialized) struct ShapeTests {
+    let lab: Lab
+
+    init() throws {
+        lab = try Lab()
+    }
+
+    private static let limit = 2_000_000.0
+
+    private func report() throws -> Stats {
+        try Stats(String(decoding: lab.content("stats"), as: UTF8.self))
+    }
+
+    /// The words that limit the downloads of the command which follows, with the report in a file.
+    private let limiting = throttle("--down", "2M", "--stats=json", "--stats-file", "stats")
+
+    private func expectShaped(_ result: Iperf3.Result) throws {
+        #expect((0.85...1.1).contains(result.bytesPerSecond / ShapeTests.limit))
+        let stats = try report()
+        #expect(stats.mode == "auto" && stats.planes == ["police", "shape", "window"])
+        #expect(stats.shape_obstacle == nil && stats.warnings == [])
+        #expect(stats.download.verdict == "throttled" && stats.download.dropped_packets == 0)
+        #expect(stats.download.queue_dropped_packets == 0)
+        let average = try #require(stats.download.queue_delay_average_seconds)
+        #expect(try average > 0 && average <= #require(stats.download.queue_delay_maximum_seconds))
+    }
+
+    @Test(arguments: [NetworkPair.farAddress, NetworkPair.farAddress6])
+    func downloadOverVethWaitsAndLosesNothing(_ address: String) throws {
+        let network = try NetworkPair(lab)
+        let server = try Iperf3.server(in: network.far, lab)
+        let completed = try lab.run(network.near.entry + limiting + Iperf3.client(address, seconds: 2, "-R"))
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        let result = try Iperf3.Result(completed.stdout)
+        #expect(result.retransmits == 0)
+        try expectShaped(result)
+        _ = try server.wait()
+    }
+
+    @Test func downloadOverLoopbackWaitsAndLosesNothing() throws {
+        let namespace = try Namespace(lab)
+        let server = try Iperf3.server(in: namespace, lab)
+        let completed = try lab.run(namespace.entry + limiting + Iperf3.client("127.0.0.1", seconds: 3, "-R"))
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        let result = try Iperf3.Result(completed.stdout)
+        #expect(try #require(result.retransmits) <= 5)
+        try expectShaped(result)
+        _ = try server.wait()
+    }
+
+    @Test func downloadOverALongLinkWaitsAndLosesNothing() throws {
+        let network = try WideAreaNetwork(lab, roundTrip: 60)
+        let server = try Iperf3.server(in: network.far, lab)
+        let client = Iperf3.client(WideAreaNetwork.farAddress, seconds: 3, "-R")
+        let completed = try lab.run(network.near.entry + limiting + client)
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        let result = try Iperf3.Result(completed.stdout)
+        #expect(try #require(result.retransmits) <= 5)
+        try expectShaped(result)
+        _ = try server.wait()
+        for counts in try network.close() { #expect(counts.overflowed == 0) }
+    }
+
+    /// Over the long link, as veth makes the sender wait for a queue at the other end.
+    @Test func floodOfDatagramsComesInAtTheLimit() throws {
+        let network = try WideAreaNetwork(lab, roundTrip: 10)
+        let server = try Iperf3.server(in: network.far, lab)
+        // 40 times the limit.
+        let client = Iperf3.client(WideAreaNetwork.farAddress, seconds: 3, "-R", "-u", "-b", "80M", "-l", "1400")
+        let limiting = throttle("--down", "250k", "--stats=json", "--stats-file", "stats")
+        let completed = try lab.run(network.near.entry + limiting + client)
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        let stats = try report()
+        #expect(stats.planes.contains("shape"))
+        #expect(try (0.9...1.05).contains(#require(stats.download.achieved_ratio)))
+        // It is the queue that drops, before the police would.
+        #expect(try #require(stats.download.queue_dropped_packets) > 10 * stats.download.passed_packets)
+        #expect(stats.download.dropped_packets < stats.download.passed_packets)
+        _ = try server.wait()
+    }
+
+    /// Only what came through the queue shows in its counters: police alone would leave none.
+    @Test func deviceThatAppearsDuringTheRunLeadsToTheQueueToo() throws {
+        let first = try NetworkPair(lab)
+        let far = try Namespace(lab)
+        let words = limiting + ["sh", "-c", "echo ready; read x; exec \"$@\"", "sh"]
+        let client = Iperf3.client("10.79.0.2", seconds: 2, "-R")
+        let child = try lab.start(first.near.entry + words + client, input: .pipe)
+        try child.waitForOutput("ready")
+        let near = first.near.name
+        try lab.require([
+            "ip", "-n", near, "link", "add", "later", "type", "veth", "peer", "name", "veth0", "netns", far.name,
+        ])
+        try lab.require(["ip", "-n", near, "link", "set", "later", "up"])
+        try lab.require(["ip", "-n", far.name, "link", "set", "veth0", "up"])
+        try lab.require(["ip", "-n", near, "address", "add", "10.79.0.1/24", "dev", "later"])
+        try lab.require(["ip", "-n", far.name, "address", "add", "10.79.0.2/24", "dev", "veth0"])
+        let server = try Iperf3.server(in: far, lab)
+        child.closeInput()
+        let completed = try child.wait()
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        let result = try Iperf3.Result(String(completed.stdout.drop { $0 != "{" }))
+        #expect(result.retransmits == 0)
+        try expectShaped(result)
+        _ = try server.wait()
+    }
+
+    @Test func policingTouchesNoDevice() throws {
+        let network = try NetworkPair(lab)
+        let server = try Iperf3.server(in: network.far, lab)
+        let before = try devices(network.near)
+        let client = Iperf3.client(NetworkPair.farAddress, seconds: 2, "-R")
+        let words = throttle("--mode", "police", "--down", "2M", "--stats=json", "--stats-file", "stats") + client
+        let child = try lab.start(network.near.entry + words)
+        // Looks again and again, until the transfer is over.
+        var looks = 0
+        while !child.hasEnded() {
+            #expect(try devices(network.near) == before)
+            looks += 1
+        }
+        #expect(looks > 5)
+        #expect(try child.wait().ending == .exited(0))
+        let stats = try report()
+        #expect(stats.mode == "police" && stats.planes == ["police", "window"] && stats.shape_obstacle == nil)
+        #expect(stats.download.queue_dropped_packets == 0 && stats.download.queue_delay_maximum_seconds == 0)
+        _ = try server.wait()
+    }
+
+    /// What a namespace's devices and their qdiscs, filters and programs are, without counters and lifetimes.
+    private func devices(_ namespace: Namespace) throws -> [String] {
+        let script = """
+            ip -j link; tc -j qdisc; bpftool -j net show
+            tc filter show dev lo ingress; tc filter show dev veth0 ingress
+            /usr/bin/python3 \(Fixtures.script("tcx.py")) list
+            """
+        return try lab.require(namespace.entry + ["sh", "-c", script]).split(separator: "\n").map(String.init)
+    }
+
+    private func takingTheQueuesName(_ words: [String]) -> [String] {
+        // The run's id is its pid, which exec keeps.
+        ["sh", "-c", "ip tuntap add mode tap name thr-$$ && exec \"$@\"", "sh"] + words
+    }
+
+    @Test func withoutAQueueShapingIsAnErrorAndAutoRunsTheCommand() throws {
+        let namespace = try Namespace(lab)
+        let shape = throttle("--mode", "shape", "--down", "50k") + ["touch", "ran"]
+        let refused = try lab.run(namespace.entry + takingTheQueuesName(shape))
+        #expect(refused.ending == .exited(125) && refused.stdout == "")
+        #expect(refused.stderr.contains("create device thr-") && refused.stderr.contains("has that name"))
+        #expect(access("\(lab.folder)/ran", F_OK) != 0)
+        #expect(lab.cgroup.runs == [])
+        // Long enough for the guard to find out.
+        let auto = throttle("--mode", "auto", "--down", "50k", "--stats=json") + ["sh", "-c", "sleep 0.5; echo out"]
+        let completed = try lab.run(namespace.entry + takingTheQueuesName(auto))
+        #expect(completed.ending == .exited(0) && completed.stdout == "out\n")
+        let stats = try Stats(completed.stderr)
+        #expect(stats.planes == ["police", "window"] && !stats.not_throttled)
+        #expect(try #require(stats.shape_obstacle).contains("has that name"))
+        // The device is somebody else's: both are still there.
+        let links = try lab.require(["ip", "-n", namespace.name, "-br", "link"])
+        #expect(links.matches(of: /thr-[0-9]+/).count == 2)
+    }
+}
