@@ -7,7 +7,7 @@ _throttle_value() {
     -d | --down | -u | --up) mapfile -t COMPREPLY < <(compgen -W '50k 500k 1M 10M 10mbit unlimited' -- "$cur") ;;
     --burst) mapfile -t COMPREPLY < <(compgen -W '200ms 500ms 1s' -- "$cur") ;;
     --count) mapfile -t COMPREPLY < <(compgen -W 'payload wire' -- "$cur") ;;
-    --mode) mapfile -t COMPREPLY < <(compgen -W 'police' -- "$cur") ;;
+    --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shape police' -- "$cur") ;;
     --attach) mapfile -t COMPREPLY < <(compgen -W 'auto link legacy' -- "$cur") ;;
     --stats) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur") ;;
     --cgroup-parent) _filedir -d ;;

@@ -45,7 +45,7 @@ complete -c throttle -n 'not __throttle_command' -s d -l down -x -a $rates -d 'L
 complete -c throttle -n 'not __throttle_command' -s u -l up -x -a $rates -d 'Limit uploads'
 complete -c throttle -n 'not __throttle_command' -l burst -x -a '200ms 500ms 1s' -d 'Unused time to catch up on'
 complete -c throttle -n 'not __throttle_command' -l count -x -a 'payload wire' -d 'What a limit counts'
-complete -c throttle -n 'not __throttle_command' -l mode -x -a police -d 'How limits are held'
+complete -c throttle -n 'not __throttle_command' -l mode -x -a 'auto shape police' -d 'How downloads are limited'
 complete -c throttle -n 'not __throttle_command' -l attach -x -a 'auto link legacy' -d 'How programs are attached'
 complete -c throttle -n 'not __throttle_command' -l cgroup-parent -x -a '(__fish_complete_directories)' \
     -d 'Make the cgroup of the run below this one'
