@@ -15,6 +15,7 @@ final class Guard {
     private(set) var planes: Set<Plane>?
     /// Why downloads aren't shaped, where they were to be.
     private(set) var obstacle: String?
+    private var isEnding = false
     private let mode: Mode
     private let method: AttachMethod
     private let log: Logger
@@ -55,6 +56,7 @@ final class Guard {
     /// Lets the guard end, and waits for that only where its last words are wanted; where it would end with us, as
     /// process 1 of a pid namespace; or where a run around this one would take it for left behind by its command.
     func end() {
+        isEnding = true
         if input >= 0 { shutdown(input, CInt(SHUT_WR)) }
         if log.logLevel == .debug || getpid() == 1 || RunCgroup.isCallerInside { while listen() {} }
         if input >= 0 { close(input) }
@@ -74,7 +76,10 @@ final class Guard {
         guard count > 0 else {
             close(input)
             input = -1
-            if planes == nil { planes = [] }
+            if planes?.isEmpty == false && !isEnding {
+                log.warning("the guard process was ended: from now on only police holds the limits")
+            }
+            if planes == nil || !isEnding { planes = [] }
             return false
         }
         take(Message(decoding: buffer.prefix(count)))
@@ -109,45 +114,5 @@ final class Guard {
             channel.say(.obstacle, "\(error)")
         }
         programs.holdConnections(milliseconds: 0)
-    }
-}
-
-/// One way of holding a limit.
-public enum Plane: String, Sendable, CaseIterable {
-    /// Packets over the limit are dropped; TCP keeps its own for later.
-    case police
-    /// TCP's uploads are sent at the limit.
-    case pace
-    /// The senders of TCP's downloads are kept near the limit by their windows.
-    case window
-    /// Downloads wait in a queue.
-    case shape
-}
-
-/// What the guard tells: one packet each.
-struct Message {
-    enum Kind: UInt8 {
-        case ready, obstacle, info, debug, warning
-    }
-
-    let kind: Kind
-    let text: String
-
-    init(decoding bytes: some Collection<UInt8>) {
-        kind = bytes.first.flatMap(Kind.init) ?? .debug
-        text = String(decoding: bytes.dropFirst(), as: UTF8.self)
-    }
-}
-
-/// The guard's end of the line to the process that limits.
-struct Channel: Sendable {
-    let descriptor: CInt
-    let isDebugging: Bool
-
-    func say(_ kind: Message.Kind, _ text: String) {
-        if kind == .debug && !isDebugging { return }
-        let bytes = [kind.rawValue] + Array(text.utf8.prefix(4000))
-        // Nobody may be there to hear it any more.
-        _ = send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
     }
 }

@@ -14,6 +14,7 @@ struct Shaper: ~Copyable {
     private let route: RouteSocket
     private let set: PlaneSet
     private var control: QueueControl
+    private var isInUse = false
     private var steppedNanoseconds = Host.monotonicNanoseconds
     private let kernel: KernelVersion
     private let channel: Channel
@@ -40,6 +41,7 @@ struct Shaper: ~Copyable {
 
     mutating func start(_ programs: borrowing ProgramSet) throws(SystemError) {
         programs.useQueue(queue.device)
+        isInUse = true
         try hookDevices()
         if !entries.values.contains(where: { $0.leads }) {
             programs.useQueue(0)
@@ -48,14 +50,22 @@ struct Shaper: ~Copyable {
     }
 
     /// What is in the queue then is lost with it, so this comes after the run's end.
-    func stop(_ programs: borrowing ProgramSet) {
+    mutating func stop(_ programs: borrowing ProgramSet) {
         programs.useQueue(0)
+        isInUse = false
     }
 
     /// Takes in what changed since the last step.
     mutating func step(_ programs: borrowing ProgramSet) {
         if watch.drain() { try? hookDevices() }
-        guard let statistics = try? queue.statistics() else { return }
+        let statistics: QueueStatistics
+        do {
+            statistics = try queue.statistics()
+        } catch {
+            // Somebody removed it: what is led there now is dropped.
+            if isInUse { channel.say(.warning, "downloads don't wait in a queue any more: \(error)") }
+            return stop(programs)
+        }
         let waiting = statistics.tcp.queuedBytes + statistics.rest.queuedBytes
         let now = Host.monotonicNanoseconds
         let rate = control.step(
