@@ -76,10 +76,12 @@ final class Guard {
         guard count > 0 else {
             close(input)
             input = -1
-            if planes?.isEmpty == false && !isEnding {
-                log.warning("the guard process was ended: from now on only police holds the limits")
+            if !isEnding {
+                if planes?.isEmpty == false {
+                    log.warning("the guard process was ended: from now on only police holds the limits")
+                }
+                planes = []
             }
-            if planes == nil || !isEnding { planes = [] }
             return false
         }
         take(Message(decoding: buffer.prefix(count)))
@@ -112,7 +114,7 @@ final class Guard {
             keeper.keep(programs)
         } catch {
             channel.say(.obstacle, "\(error)")
+            programs.holdConnections(milliseconds: 0)
         }
-        programs.holdConnections(milliseconds: 0)
     }
 }

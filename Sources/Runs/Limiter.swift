@@ -27,7 +27,7 @@ struct Limiter: ~Copyable {
         self.method = method
         self.keeper = keeper
         self.hasWitness = hasWitness
-        isLimited = plan.down != .unlimited || plan.up != .unlimited
+        isLimited = plan.isLimited
         self.attachments = attachments
         self.programs = programs
         self.cgroup = cgroup
@@ -133,7 +133,7 @@ struct Limiter: ~Copyable {
         _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
         _ plan: RunPlan, _ kernel: KernelVersion, _ method: AttachMethod, _ log: Logger
     ) throws(SetupError) -> Guard? {
-        if plan.down == .unlimited && plan.up == .unlimited { return nil }
+        if !plan.isLimited { return nil }
         let keeper: Guard
         do {
             for hook in [Hook.sockets, .calls] {

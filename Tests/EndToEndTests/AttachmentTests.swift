@@ -133,7 +133,7 @@ import Testing
         #expect(completed.ending == .exited(6) && completed.stdout == "out\n")
         #expect(completed.stderr.contains("NOT THROTTLED") && completed.stderr.contains("program \(id)"))
         #expect(completed.stderr.split(separator: "\n").count == 1)
-        let stats = try Stats(String(decoding: lab.content("stats"), as: UTF8.self))
+        let stats = try lab.stats()
         #expect(stats.not_throttled && stats.download.verdict == "not_throttled" && stats.exit_status == 6)
         #expect(lab.cgroup.runs == [])
     }

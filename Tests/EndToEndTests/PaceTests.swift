@@ -11,10 +11,6 @@ import Testing
 
     private static let limit = 2_000_000.0
 
-    private func report() throws -> Stats {
-        try Stats(String(decoding: lab.content("stats"), as: UTF8.self))
-    }
-
     /// The words that limit the uploads of the command which follows, with the report in a file.
     private let limiting = throttle("--up", "2M", "--stats=json", "--stats-file", "stats")
 
@@ -22,7 +18,7 @@ import Testing
         #expect((0.85...1.1).contains(result.bytesPerSecond / PaceTests.limit))
         #expect(result.streams.count == flows && result.fairness >= 0.9)
         #expect(result.retransmits == 0)
-        let stats = try report()
+        let stats = try lab.stats()
         #expect(stats.planes == ["pace", "police"])
         #expect(stats.upload.verdict == "throttled" && stats.upload.dropped_packets == 0)
         #expect(stats.upload.retransmitted_segments == 0)
@@ -33,23 +29,15 @@ import Testing
     @Test(arguments: [1, 4])
     func uploadOverVethIsSentAtItsLimitAndSharedEqually(_ flows: Int) throws {
         let network = try NetworkPair(lab)
-        let server = try Iperf3.server(in: network.far, lab)
         let client = Iperf3.client(NetworkPair.farAddress, seconds: 3, "-P", "\(flows)")
-        let completed = try lab.run(network.near.entry + limiting + client)
-        #expect(completed.ending == .exited(0) && completed.stderr == "")
-        try expectPaced(Iperf3.Result(completed.stdout), flows: flows)
-        _ = try server.wait()
+        try expectPaced(lab.measure(limiting, from: network.near, to: network.far, client), flows: flows)
     }
 
     @Test(arguments: [1, 4])
     func uploadOverALongLinkIsSentAtItsLimitAndSharedEqually(_ flows: Int) throws {
         let network = try WideAreaNetwork(lab, roundTrip: 60)
-        let server = try Iperf3.server(in: network.far, lab)
         let client = Iperf3.client(WideAreaNetwork.farAddress, seconds: 3, "-P", "\(flows)")
-        let completed = try lab.run(network.near.entry + limiting + client)
-        #expect(completed.ending == .exited(0) && completed.stderr == "")
-        try expectPaced(Iperf3.Result(completed.stdout), flows: flows)
-        _ = try server.wait()
+        try expectPaced(lab.measure(limiting, from: network.near, to: network.far, client), flows: flows)
         for counts in try network.close() { #expect(counts.overflowed == 0) }
     }
 
@@ -69,7 +57,6 @@ import Testing
     @Test func idleConnectionsLeaveTheirShareToABusyOne() throws {
         let network = try NetworkPair(lab)
         let files = try FileServer(in: network.far, lab, bytes: 1000)
-        let server = try Iperf3.server(in: network.far, lab)
         // Each of them has sent something before it falls silent.
         let script = """
             import http.client, subprocess, sys
@@ -81,11 +68,9 @@ import Testing
             sys.exit(any(connection.sock is None for connection in connections))
             """
         let client = Iperf3.client(NetworkPair.farAddress, seconds: 2)
-        let completed = try lab.run(network.near.entry + limiting + ["/usr/bin/python3", "-c", script] + client)
-        #expect(completed.ending == .exited(0) && completed.stderr == "")
-        try expectPaced(Iperf3.Result(completed.stdout), flows: 1)
-        #expect(try #require(report().upload.paced_sockets) >= 9)
-        _ = try server.wait()
+        let words = limiting + ["/usr/bin/python3", "-c", script]
+        try expectPaced(lab.measure(words, from: network.near, to: network.far, client), flows: 1)
+        #expect(try #require(lab.stats().upload.paced_sockets) >= 9)
         withExtendedLifetime(files) {}
     }
 }

@@ -74,7 +74,7 @@ import Testing
         let output = try JSONDecoder().decode(Output.self, from: Data(completed.stdout.utf8))
         let ratio = output.end.sum_received.bits_per_second / 8 / 2_000_000
         #expect((0.85...1.05).contains(ratio))
-        let stats = try Stats(String(decoding: lab.content("stats"), as: UTF8.self))
+        let stats = try lab.stats()
         #expect((isDownload ? stats.download : stats.upload).verdict == "throttled")
     }
 }

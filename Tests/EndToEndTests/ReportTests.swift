@@ -28,7 +28,7 @@ import Testing
         #expect(killed.ending == .killed(SIGUSR1))
         let missing = try lab.run(
             throttle("-d", "50k", "--stats=json", "--stats-file", "stats") + ["no-such-command-here"])
-        #expect(try Stats(String(decoding: lab.content("stats"), as: UTF8.self)).exec_errno == Int(ENOENT))
+        #expect(try lab.stats().exec_errno == Int(ENOENT))
         #expect(missing.ending == .exited(127))
     }
 
@@ -39,7 +39,7 @@ import Testing
             "-d", "50k", "--stats=json", "--stats-file", "stats", "--cgroup-parent", "/tmp", "--best-effort")
         let unlimited = try lab.run(options + ["sleep", "0.2"])
         #expect(unlimited.stderr.hasPrefix("throttle: NOT THROTTLED: running without limits, as "))
-        #expect((0.2..<5).contains(try Stats(String(decoding: lab.content("stats"), as: UTF8.self)).elapsed_seconds))
+        #expect((0.2..<5).contains(try lab.stats().elapsed_seconds))
     }
 
     @Test func statsFileTakesTheReportInsteadOfStandardError() throws {
@@ -47,7 +47,7 @@ import Testing
         let json = try lab.run(
             throttle("-d", "50k", "--stats=json", "--stats-file", "stats", "--name", "a.b-c") + ["true"])
         #expect(json.stdout == "" && json.stderr == "")
-        #expect(try Stats(String(decoding: lab.content("stats"), as: UTF8.self)).name == "a.b-c")
+        #expect(try lab.stats().name == "a.b-c")
         let text = try lab.run(throttle("-d", "50k", "--stats-file", "text") + ["true"])
         #expect(text.stdout == "" && text.stderr == "")
         #expect(try String(decoding: lab.content("text"), as: UTF8.self).contains("of 50.0 kB/s"))

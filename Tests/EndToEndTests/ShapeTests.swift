@@ -11,16 +11,12 @@ import Testing
 
     private static let limit = 2_000_000.0
 
-    private func report() throws -> Stats {
-        try Stats(String(decoding: lab.content("stats"), as: UTF8.self))
-    }
-
     /// The words that limit the downloads of the command which follows, with the report in a file.
     private let limiting = throttle("--down", "2M", "--stats=json", "--stats-file", "stats")
 
     private func expectShaped(_ result: Iperf3.Result) throws {
         #expect((0.85...1.1).contains(result.bytesPerSecond / ShapeTests.limit))
-        let stats = try report()
+        let stats = try lab.stats()
         #expect(stats.mode == "auto" && stats.planes == ["police", "shape", "window"])
         #expect(stats.shape_obstacle == nil && stats.warnings == [])
         #expect(stats.download.verdict == "throttled" && stats.download.dropped_packets == 0)
@@ -32,36 +28,26 @@ import Testing
     @Test(arguments: [NetworkPair.farAddress, NetworkPair.farAddress6])
     func downloadOverVethWaitsAndLosesNothing(_ address: String) throws {
         let network = try NetworkPair(lab)
-        let server = try Iperf3.server(in: network.far, lab)
-        let completed = try lab.run(network.near.entry + limiting + Iperf3.client(address, seconds: 2, "-R"))
-        #expect(completed.ending == .exited(0) && completed.stderr == "")
-        let result = try Iperf3.Result(completed.stdout)
+        let client = Iperf3.client(address, seconds: 2, "-R")
+        let result = try lab.measure(limiting, from: network.near, to: network.far, client)
         #expect(result.retransmits == 0)
         try expectShaped(result)
-        _ = try server.wait()
     }
 
     @Test func downloadOverLoopbackWaitsAndLosesNothing() throws {
         let namespace = try Namespace(lab)
-        let server = try Iperf3.server(in: namespace, lab)
-        let completed = try lab.run(namespace.entry + limiting + Iperf3.client("127.0.0.1", seconds: 3, "-R"))
-        #expect(completed.ending == .exited(0) && completed.stderr == "")
-        let result = try Iperf3.Result(completed.stdout)
+        let client = Iperf3.client("127.0.0.1", seconds: 3, "-R")
+        let result = try lab.measure(limiting, from: namespace, to: namespace, client)
         #expect(try #require(result.retransmits) <= 5)
         try expectShaped(result)
-        _ = try server.wait()
     }
 
     @Test func downloadOverALongLinkWaitsAndLosesNothing() throws {
         let network = try WideAreaNetwork(lab, roundTrip: 60)
-        let server = try Iperf3.server(in: network.far, lab)
         let client = Iperf3.client(WideAreaNetwork.farAddress, seconds: 3, "-R")
-        let completed = try lab.run(network.near.entry + limiting + client)
-        #expect(completed.ending == .exited(0) && completed.stderr == "")
-        let result = try Iperf3.Result(completed.stdout)
+        let result = try lab.measure(limiting, from: network.near, to: network.far, client)
         #expect(try #require(result.retransmits) <= 5)
         try expectShaped(result)
-        _ = try server.wait()
         for counts in try network.close() { #expect(counts.overflowed == 0) }
     }
 
@@ -74,7 +60,7 @@ import Testing
         let limiting = throttle("--down", "250k", "--stats=json", "--stats-file", "stats")
         let completed = try lab.run(network.near.entry + limiting + client)
         #expect(completed.ending == .exited(0) && completed.stderr == "")
-        let stats = try report()
+        let stats = try lab.stats()
         #expect(stats.planes.contains("shape"))
         #expect(try (0.9...1.05).contains(#require(stats.download.achieved_ratio)))
         // It is the queue that drops, before the police would.
@@ -124,7 +110,7 @@ import Testing
         }
         #expect(looks > 5)
         #expect(try child.wait().ending == .exited(0))
-        let stats = try report()
+        let stats = try lab.stats()
         #expect(stats.mode == "police" && stats.planes == ["police", "window"] && stats.shape_obstacle == nil)
         #expect(stats.download.queue_dropped_packets == 0 && stats.download.queue_delay_maximum_seconds == 0)
         _ = try server.wait()

@@ -9,28 +9,20 @@ import Testing
         lab = try Lab()
     }
 
-    private func report() throws -> Stats {
-        try Stats(String(decoding: lab.content("stats"), as: UTF8.self))
-    }
-
     @Test(arguments: zip([WideAreaNetwork.farAddress, WideAreaNetwork.farAddress6], ["cubic", "bbr"]))
     func policedDownloadOverALongLinkLosesNextToNothing(_ address: String, _ congestionControl: String) throws {
         let network = try WideAreaNetwork(lab, roundTrip: 60)
-        let server = try Iperf3.server(in: network.far, lab)
         let words = throttle("--mode", "police", "--down", "2M", "--stats=json", "--stats-file", "stats")
         let client = Iperf3.client(address, seconds: 3, "-R", "-C", congestionControl)
-        let completed = try lab.run(network.near.entry + words + client)
-        #expect(completed.ending == .exited(0) && completed.stderr == "")
-        let result = try Iperf3.Result(completed.stdout)
+        let result = try lab.measure(words, from: network.near, to: network.far, client)
         #expect((0.85...1.1).contains(result.bytesPerSecond / 2_000_000))
-        let stats = try report()
+        let stats = try lab.stats()
         #expect(stats.mode == "police" && stats.planes == ["police", "window"])
         #expect(try #require(stats.download.clamped_sockets) >= 1)
         #expect(stats.download.verdict == "throttled")
         // Segments of 1448 bytes at most.
         let segments = Double(stats.download.passed_payload_bytes) / 1448
         #expect(try Double(#require(result.retransmits)) <= 0.01 * segments)
-        _ = try server.wait()
     }
 
     @Test func requestsBesideADownloadDoNotWaitBehindAllOfIt() throws {
@@ -57,7 +49,7 @@ import Testing
         #expect(lines.count == 10)
         let during = lines.filter { $0.last == "True" }.compactMap { $0.first.flatMap { Double($0) } }.sorted()
         #expect(during.count >= 5 && during[during.count / 2] <= 0.5)
-        let stats = try report()
+        let stats = try lab.stats()
         #expect(stats.planes == ["police", "shape", "window"] && stats.download.dropped_packets == 0)
         #expect(try (0.85...1.1).contains(#require(stats.download.achieved_ratio)))
         _ = try server.wait()

@@ -1,4 +1,5 @@
 import Foundation
+import Testing
 
 /// iperf3, and what its client says at the end.
 enum Iperf3 {
@@ -54,5 +55,18 @@ enum Iperf3 {
             let retransmits: Int?
         }
         let end: End
+    }
+}
+
+extension Lab {
+    /// Runs iperf3's client behind the words that limit it, against a server of its own; both must end well.
+    func measure(
+        _ limiting: [String], from near: Namespace, to far: Namespace, _ client: [String]
+    ) throws -> Iperf3.Result {
+        let server = try Iperf3.server(in: far, self)
+        let completed = try run(near.entry + limiting + client)
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        _ = try server.wait()
+        return try Iperf3.Result(completed.stdout)
     }
 }

@@ -50,3 +50,10 @@ struct Stats: Decodable {
         }
     }
 }
+
+extension Lab {
+    /// The report that a run wrote to this file in our folder.
+    func stats(_ name: String = "stats") throws -> Stats {
+        try Stats(String(decoding: content(name), as: UTF8.self))
+    }
+}
