@@ -28,10 +28,13 @@ let package = Package(
             name: "Programs", dependencies: ["Kernel", "Units", "CLibBPF", "CPrograms"],
             swiftSettings: strict),
         .target(name: "Devices", dependencies: ["Kernel", "CLibNL", system], swiftSettings: strict),
+        .target(name: "Records", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Commands", dependencies: ["Kernel"], swiftSettings: strict),
         .target(
             name: "Runs",
-            dependencies: ["Units", "Kernel", "Cgroups", "Devices", "Programs", "Commands", "CKernel", logging],
+            dependencies: [
+                "Units", "Kernel", "Cgroups", "Devices", "Programs", "Commands", "Records", "CKernel", logging,
+            ],
             swiftSettings: strict),
         .executableTarget(
             name: "throttle",

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -23,14 +24,64 @@ int kernel_occupy_standard_fds(void)
 	return 0;
 }
 
-int kernel_await_input(int first, int second, int milliseconds)
+int kernel_await(int first, int second, int changing, int milliseconds)
 {
 	/* Negative descriptors are passed over. */
-	struct pollfd fds[] = {{.fd = first, .events = POLLIN}, {.fd = second, .events = POLLIN}};
+	struct pollfd fds[] = {
+		{.fd = first, .events = POLLIN},
+		{.fd = second, .events = POLLIN},
+		{.fd = changing, .events = POLLPRI},
+	};
 
-	if (poll(fds, 2, milliseconds) <= 0)
+	if (poll(fds, 3, milliseconds) <= 0)
 		return 0;
-	return (fds[0].revents ? 1 : 0) | (fds[1].revents ? 2 : 0);
+	return (fds[0].revents ? 1 : 0) | (fds[1].revents ? 2 : 0) | (fds[2].revents ? 4 : 0);
+}
+
+/* Room for the descriptors of one packet. */
+union descriptors {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(KERNEL_MAX_FDS * sizeof(int))];
+};
+
+int kernel_send_fds(int socket, const void *data, size_t size, const int *fds, int count)
+{
+	union descriptors control = {0};
+	struct iovec part = {.iov_base = (void *)data, .iov_len = size};
+	struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+	if (count > KERNEL_MAX_FDS) {
+		errno = E2BIG;
+		return -1;
+	}
+	if (count > 0) {
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+		memcpy(CMSG_DATA(&control.header), fds, (size_t)count * sizeof(int));
+	}
+	return TEMP_FAILURE_RETRY(sendmsg(socket, &message, MSG_NOSIGNAL)) < 0 ? -1 : 0;
+}
+
+ssize_t kernel_receive_fds(int socket, void *data, size_t size, int *fds, int *count)
+{
+	union descriptors control = {0};
+	struct iovec part = {.iov_base = data, .iov_len = size};
+	struct msghdr message = {.msg_iov = &part,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof(control)};
+	ssize_t received = TEMP_FAILURE_RETRY(recvmsg(socket, &message, MSG_CMSG_CLOEXEC));
+	struct cmsghdr *header = received > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+	*count = 0;
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+		*count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		memcpy(fds, CMSG_DATA(header), (size_t)*count * sizeof(int));
+	}
+	return received;
 }
 
 pid_t kernel_fork_apart(const int *keep, int count)
@@ -92,13 +143,6 @@ const char *kernel_release(void)
 	static struct utsname name;
 
 	return uname(&name) < 0 ? "" : name.release;
-}
-
-void kernel_await_event(int fd, int milliseconds)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLPRI};
-
-	poll(&poll_fd, 1, milliseconds);
 }
 
 int kernel_socket_family(int fd)

@@ -64,12 +64,13 @@ public struct CgroupDirectory: ~Copyable, Sendable {
         }
     }
 
-    init(_ descriptor: consuming Descriptor, _ path: String) {
+    /// One that is open already.
+    public init(_ descriptor: consuming Descriptor, _ path: String) {
         self.descriptor = descriptor
         self.path = path
     }
 
-    var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
+    public var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
 
     /// The cgroup above, nil at the top of what is visible here.
     public func above() -> CgroupDirectory? {
@@ -81,25 +82,14 @@ public struct CgroupDirectory: ~Copyable, Sendable {
     }
 
     /// The cgroups directly below.
-    func children() -> [String] {
-        guard let copy = try? Descriptor(opening: ".", in: descriptor.rawValue, O_RDONLY | O_DIRECTORY),
-            let stream = fdopendir(copy.release())
-        else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if entry.pointee.d_type == UInt8(DT_DIR), name != ".", name != ".." { names.append(name) }
-        }
-        return names
-    }
+    func children() -> [String] { descriptor.entries(CInt(DT_DIR)) }
 
     func child(_ name: String) throws(Errno) -> CgroupDirectory {
         let directory = try Descriptor(opening: name, in: descriptor.rawValue, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
-        return CgroupDirectory(directory, path == "/" ? path + name : path + "/" + name)
+        return CgroupDirectory(directory, self.path(of: name))
     }
+
+    func path(of child: String) -> String { path == "/" ? path + child : path + "/" + child }
 
     /// Processes in this cgroup itself.
     func processes() -> [String] {

@@ -19,11 +19,11 @@ extension CgroupDirectory {
     func removeChild(_ name: String) -> Bool {
         for _ in 0..<50 {
             if unlinkat(descriptor.rawValue, name, AT_REMOVEDIR) == 0 { return true }
+            if errno == ENOENT { return true }
             guard errno == EBUSY, let child = try? child(name), child.processes().isEmpty,
-                child.children().isEmpty,
-                let events = try? Descriptor(opening: "cgroup.events", in: child.descriptor.rawValue, O_RDONLY)
+                child.children().isEmpty, let events = try? child.events()
             else { return false }
-            kernel_await_event(events.rawValue, 10)
+            _ = kernel_await(-1, -1, events.descriptor, 10)
         }
         return false
     }
@@ -46,6 +46,33 @@ extension CgroupDirectory {
         var status = stat()
         return fstatat(descriptor.rawValue, name, &status, AT_SYMLINK_NOFOLLOW) == 0
             && status.st_ino == CgroupDirectory.inode(child.descriptor)
+    }
+
+    public func events() throws(Errno) -> CgroupEvents {
+        CgroupEvents(file: try Descriptor(opening: "cgroup.events", in: descriptor.rawValue, O_RDONLY))
+    }
+
+    /// How many processes are in this cgroup and below.
+    public var population: Int {
+        children().reduce(processes().count) { count, name in count + ((try? child(name))?.population ?? 0) }
+    }
+
+    /// Sends a signal to every process of this cgroup and of those below.
+    public func send(_ signal: CInt) {
+        for pid in processes().compactMap({ pid_t($0) }) { kill(pid, signal) }
+        for name in children() { (try? child(name))?.send(signal) }
+    }
+
+    /// Kills every process of this cgroup and of those below, also those that are forked meanwhile, and waits until
+    /// they are gone, a second at most.
+    public func killProcesses() {
+        // Linux 5.14.
+        let all = try? Descriptor(opening: "cgroup.kill", in: descriptor.rawValue, O_WRONLY)
+        guard let events = try? events() else { return send(SIGKILL) }
+        for _ in 0..<100 where events.isPopulated {
+            if (try? all?.write("1")) == nil { send(SIGKILL) }
+            _ = kernel_await(-1, -1, events.descriptor, 10)
+        }
     }
 
     /// Moves every process of this cgroup and of those below to `target`. Returns how many there were.
@@ -78,10 +105,30 @@ extension CgroupDirectory {
     }
 }
 
+/// Tells when the last process of a cgroup and of those below ends.
+public struct CgroupEvents: ~Copyable, Sendable {
+    fileprivate let file: Descriptor
+
+    /// Changes (poll(2), POLLPRI) when `isPopulated` does.
+    public var descriptor: CInt { file.rawValue }
+
+    /// Whether there are processes. A cgroup that was removed has none.
+    public var isPopulated: Bool {
+        lseek(file.rawValue, 0, SEEK_SET)
+        guard let text = try? file.readAll() else { return false }
+        return String(decoding: text, as: UTF8.self).split(separator: "\n").contains("populated 1")
+    }
+}
+
 extension RunCgroup {
     /// Moves what the command left running to the caller's cgroup, where nothing limits it any more.
     /// Returns how many processes that were.
     public func release() -> Int {
         run.moveProcesses(to: base)
+    }
+
+    /// Takes our hands off: another process has the lock, too, and removes the cgroups.
+    public consuming func leave() {
+        isLeft = true
     }
 }

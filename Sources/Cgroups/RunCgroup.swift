@@ -11,6 +11,7 @@ public struct RunCgroup: ~Copyable {
     public let run: CgroupDirectory
     let base: CgroupDirectory
     private let log: UndoLog
+    var isLeft = false
 
     /// Makes both cgroups below `base`.
     public init(in base: consuming CgroupDirectory, log: @escaping UndoLog) throws(SystemError) {
@@ -29,6 +30,23 @@ public struct RunCgroup: ~Copyable {
         log("created cgroup \(run.path)", false)
     }
 
+    /// Those that another process made below `base`, whose lock it shares with us by this descriptor.
+    public init(
+        sharing lock: consuming Descriptor, named name: String, in base: consuming CgroupDirectory,
+        log: @escaping UndoLog
+    ) throws(SystemError) {
+        let parent = CgroupDirectory(lock, base.path(of: name))
+        do {
+            run = try parent.child("run")
+        } catch {
+            throw SystemError("open cgroup", parent.path + "/run", errno: error)
+        }
+        id = RunCgroup.id(of: name) ?? name
+        self.parent = parent
+        self.base = base
+        self.log = log
+    }
+
     /// Whether this process is in the cgroup of a run itself: that one counts what its command leaves behind.
     public static var isCallerInside: Bool {
         guard let path = try? CgroupDirectory.pathOfCaller() else { return false }
@@ -36,6 +54,8 @@ public struct RunCgroup: ~Copyable {
     }
 
     deinit {
+        // Somebody else's of that name may have come after ours.
+        if isLeft || !base.contains(parent.name, as: parent) { return }
         run.removeTree()
         parent.removeChild("run")
         let isRemoved = base.removeChild(parent.name)
@@ -51,13 +71,18 @@ public struct RunCgroup: ~Copyable {
         return parts.count <= 2 && parts.allSatisfy { UInt32($0) != nil } ? String(id) : nil
     }
 
+    /// The name of a run's parent cgroup. Processes of several pid namespaces may share a cgroup, so a pid alone can be
+    /// taken.
+    static func name(of pid: pid_t, attempt: Int) -> String {
+        "throttle-\(pid)" + (attempt == 1 ? "" : "-\(attempt)")
+    }
+
     private static func makeParent(
         in base: borrowing CgroupDirectory
     ) throws(SystemError) -> CgroupDirectory {
         var failure = Errno.fileExists
         for attempt in 1...100 {
-            // Processes of several pid namespaces may share a cgroup, so a pid alone can be taken.
-            let name = "throttle-\(getpid())" + (attempt == 1 ? "" : "-\(attempt)")
+            let name = name(of: getpid(), attempt: attempt)
             do throws(Errno) {
                 let parent = try base.makeChild(name)
                 if parent.lock() && base.contains(name, as: parent) { return parent }
@@ -81,5 +106,12 @@ public struct RunCgroup: ~Copyable {
         case .operationNotSupportedByDevice: "the cgroup of this process was removed; start a new session"
         default: nil
         }
+    }
+}
+
+extension CgroupDirectory {
+    /// Whether there is a cgroup here of a run that the process `pid` set up.
+    public func hasRun(of pid: pid_t) -> Bool {
+        children().contains { $0 == RunCgroup.name(of: pid, attempt: 1) || $0.hasPrefix("throttle-\(pid)-") }
     }
 }

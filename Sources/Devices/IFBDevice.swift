@@ -84,12 +84,8 @@ struct IFBDevice: ~Copyable {
 }
 
 extension RouteSocket {
-    /// Removes an IFB device, as one that a dead run left. One that is gone already is no error, and neither is one
-    /// that isn't the same any more: it stays.
-    public func removeIFB(_ device: Device) throws(SystemError) {
-        try remove(device.index, named: device.name)
-    }
-
+    /// Removes an IFB device. One that is gone already is no error, and neither is one that isn't the same any more:
+    /// it stays.
     func remove(_ index: Int32, named name: String) throws(SystemError) {
         do throws(Errno) {
             let device = try device(index)

@@ -9,9 +9,10 @@ import SystemPackage
 /// The packets are redirected by an action (act_mirred), as bpf_redirect() can't send them to an IFB before Linux 6.4.
 /// libnl-route has no BPF filters, so the message is made here: net/sched/cls_bpf.c has its attributes.
 public struct IngressFilter: Sendable {
-    private let device: Device
-    private let priority: UInt16
-    private let handle: UInt32
+    let device: Device
+    let priority: UInt16
+    /// The index of the device that it redirects to.
+    let handle: UInt32
 
     /// Adds the filter; `program` is the descriptor of one of type sched_cls, which returns -1 for a match and else 0.
     /// Filters of lower priority values see each packet first. `handle` is unique among those of one priority.
@@ -30,6 +31,61 @@ public struct IngressFilter: Sendable {
         }
         if code < 0 { throw SystemError("attach", "\(name) to \(device.name)", errno: Errno(libnl: code)) }
     }
+
+    private init(_ device: Device, _ priority: UInt16, _ handle: UInt32) {
+        self.device = device
+        self.priority = priority
+        self.handle = handle
+    }
+
+    /// The filters of this name at a device's ingress.
+    static func all(on device: Device, named name: String) throws(SystemError) -> [IngressFilter] {
+        let route = try RouteSocket()
+        var found = Found(name: name)
+        let code = withUnsafeMutablePointer(to: &found) { found in
+            nl_socket_modify_cb(
+                route.pointer, NL_CB_VALID, NL_CB_CUSTOM,
+                { message, found in
+                    found?.assumingMemoryBound(to: Found.self).pointee.take(message)
+                    return CInt(NL_OK.rawValue)
+                }, found)
+            guard let message = nlmsg_alloc_simple(CInt(RTM_GETTFILTER), CLibNL.NLM_F_DUMP) else {
+                return -CInt(NLE_NOMEM)
+            }
+            var header = tcmsg()
+            header.tcm_ifindex = device.index
+            header.tcm_parent = parent
+            nlmsg_append(message, &header, MemoryLayout<tcmsg>.size, CInt(NLMSG_ALIGNTO))
+            defer { nlmsg_free(message) }
+            let code = nl_send_auto(route.pointer, message)
+            return code < 0 ? code : nl_recvmsgs_default(route.pointer)
+        }
+        if code < 0 { throw SystemError("list", "filters of \(device.name)", errno: Errno(libnl: code)) }
+        return found.places.map { IngressFilter(device, $0.priority, $0.handle) }
+    }
+
+    /// Collects what a dump tells.
+    private struct Found {
+        let name: String
+        var places: [(priority: UInt16, handle: UInt32)] = []
+
+        mutating func take(_ message: OpaquePointer?) {
+            guard let header = nlmsg_hdr(message), let options = attribute(TCA_OPTIONS, of: header),
+                let text = nla_find(
+                    nla_data(options)?.assumingMemoryBound(to: nlattr.self), nla_len(options), CInt(TCA_BPF_NAME)),
+                String(cString: nla_get_string(text)) == name
+            else { return }
+            let place = nlmsg_data(header).assumingMemoryBound(to: tcmsg.self).pointee
+            places.append((UInt16(place.tcm_info >> 16), place.tcm_handle))
+        }
+
+        private func attribute(_ type: Int, of header: UnsafeMutablePointer<nlmsghdr>) -> UnsafeMutablePointer<nlattr>?
+        {
+            nlmsg_find_attr(header, CInt(MemoryLayout<tcmsg>.size), CInt(type))
+        }
+    }
+
+    private static let parent = UInt32(TC_H_CLSACT) & 0xffff_0000 | UInt32(TC_H_MIN_INGRESS)
 
     /// One that is gone already, or whose device is, is no error.
     public func remove() throws(SystemError) {
@@ -62,7 +118,7 @@ public struct IngressFilter: Sendable {
         }
         var header = tcmsg()
         header.tcm_ifindex = device.index
-        header.tcm_parent = UInt32(TC_H_CLSACT) & 0xffff_0000 | UInt32(TC_H_MIN_INGRESS)
+        header.tcm_parent = IngressFilter.parent
         header.tcm_handle = handle
         header.tcm_info = UInt32(priority) << 16 | UInt32(UInt16(ETH_P_ALL).bigEndian)
         nlmsg_append(message, &header, MemoryLayout<tcmsg>.size, CInt(NLMSG_ALIGNTO))

@@ -44,6 +44,15 @@ public struct IngressPlace: ~Copyable {
         self.log = log
     }
 
+    /// The place of a filter that another process of ours left; nil if it has no priority of ours.
+    init?(of filter: IngressFilter, log: @escaping UndoLog) throws(SystemError) {
+        guard let priority = Priority(rawValue: filter.priority) else { return nil }
+        route = try RouteSocket()
+        self.priority = priority
+        device = filter.device
+        self.log = log
+    }
+
     /// Gives the place up; `detach` is to remove the filter.
     public consuming func leave(_ detach: () -> Void) {
         let lock = NamespaceLock()

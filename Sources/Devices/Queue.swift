@@ -9,19 +9,46 @@ public struct Queue: ~Copyable {
     public static let tcpClass = Handle.tcp.rawValue
     public static let restClass = Handle.rest.rawValue
 
+    static let namePrefix = "thr-"
+    static let alias = "throttle"
+
+    // Destroyed in this order: while the device lives, so does its claim.
     private let ifb: IFBDevice
+    private let claim: QueueClaim
     /// What queues the packets of each of the two classes.
     public let leafKind: LeafKind
 
     /// Makes the queue. `name` has at most 15 bytes and is unique in the namespace; `alias` tells who made it. `rate`
     /// is in bytes a second, of frames. The lengths of the queue stay those for this rate when the rate changes.
     public init(named name: String, alias: String, rate: UInt64, log: @escaping UndoLog) throws(SystemError) {
+        let claim: QueueClaim
+        do throws(Errno) {
+            claim = try QueueClaim(name)
+        } catch {
+            throw SystemError("claim the name of", "device \(name)", errno: error)
+        }
         let ifb = try IFBDevice(named: name, log: log)
         try ifb.label(alias)
         let leafKind = try Hierarchy(device: ifb.index, name: name).build(rate: rate, ifb.route)
         try ifb.start()
         self.ifb = ifb
+        self.claim = claim
         self.leafKind = leafKind
+    }
+
+    /// Makes the queue of the run `id`, which has at most 11 bytes.
+    public static func ofRun(_ id: String, rate: UInt64, log: @escaping UndoLog) throws(SystemError) -> Queue {
+        var attempt = 1
+        while true {
+            let name = namePrefix + id + (attempt == 1 ? "" : "-\(attempt)")
+            do throws(SystemError) {
+                return try Queue(named: name, alias: alias, rate: rate, log: log)
+            } catch {
+                // Runs of several pid namespaces in one network namespace may have the same id.
+                if error.errno != .addressInUse || attempt == 100 { throw error }
+            }
+            attempt += 1
+        }
     }
 
     /// Where packets are to be redirected to (ifindex).

@@ -31,6 +31,15 @@ public struct Descriptor: ~Copyable, Sendable {
         return descriptor
     }
 
+    /// Another one for the open file of `descriptor`, with its position and locks.
+    public init(copying descriptor: CInt) throws(Errno) {
+        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
+        if copy < 0 { throw Errno(rawValue: Glibc.errno) }
+        self.init(owning: copy)
+    }
+
+    public func copy() throws(Errno) -> Descriptor { try Descriptor(copying: rawValue) }
+
     /// Reads to the end of the file.
     public func readAll() throws(Errno) -> [UInt8] {
         var bytes: [UInt8] = []
@@ -42,6 +51,24 @@ public struct Descriptor: ~Copyable, Sendable {
             if count == 0 { return bytes }
             bytes += buffer[..<count]
         }
+    }
+
+    /// The names in this directory: all, or those of one type (DT_DIR, …).
+    public func entries(_ type: CInt? = nil) -> [String] {
+        // With a position of its own.
+        guard let copy = try? Descriptor(opening: ".", in: rawValue, O_RDONLY | O_DIRECTORY),
+            let stream = fdopendir(copy.release())
+        else { return [] }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            guard name != "." && name != ".." else { continue }
+            if type == nil || CInt(entry.pointee.d_type) == type { names.append(name) }
+        }
+        return names
     }
 
     /// Writes all of `text`.

@@ -68,6 +68,12 @@ public enum Host {
         return String(decoding: buffer[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
+    /// The inode of our network namespace (namespaces(7)); nil where /proc doesn't tell.
+    public static var networkNamespace: UInt64? {
+        var status = stat()
+        return stat("/proc/self/ns/net", &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+
     /// Keeps our descriptors off the numbers 0 to 2 where the caller closed them.
     public static func occupyStandardDescriptors() throws(SystemError) {
         if kernel_occupy_standard_fds() < 0 { throw SystemError("open", "/dev/null") }

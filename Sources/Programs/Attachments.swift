@@ -14,11 +14,20 @@ public enum AttachMethod: String, Sendable {
 /// Programs on cgroups, each of them tracked. Detached in reverse when their scope ends.
 public struct Attachments: ~Copyable {
     private var records: [Record] = []
+    /// Links of another process.
+    private var shared: [CInt] = []
+    private var isLeft = false
     private let log: UndoLog
 
     /// `log` gets a line for each attachment and each detachment.
     public init(log: @escaping UndoLog) {
         self.log = log
+    }
+
+    /// Keeps links attached, by descriptors that are ours from now on, for as long as this or another process has them.
+    public init(sharing links: [CInt]) {
+        shared = links
+        log = { _, _ in }
     }
 
     /// What undoing one attachment takes. All descriptors are our own.
@@ -71,15 +80,31 @@ public struct Attachments: ~Copyable {
         return Descriptor(owning: copy)
     }
 
+    /// What keeps the links attached in whatever process has it. Legacy attachments last as long as their cgroups.
+    public var links: [CInt] { records.filter { $0.method == .link }.map(\.descriptor) }
+
+    /// Takes our hands off: another process has the links, too.
+    public consuming func leave() {
+        isLeft = true
+    }
+
     deinit {
+        for link in shared { close(link) }
         for record in records.reversed() {
-            // Detaching takes no attach flags: BPF_F_ALLOW_MULTI would be EINVAL.
-            let failed =
-                record.method == .legacy
-                && bpf_prog_detach2(record.descriptor, record.cgroup, record.type.value) < 0
-            log(failed ? "\(SystemError("detach", record.subject))" : "detached \(record.subject)", failed)
+            if !isLeft { Attachments.detach(record, log) }
             close(record.descriptor)
             if record.cgroup >= 0 { close(record.cgroup) }
         }
+    }
+
+    private static func detach(_ record: Record, _ log: UndoLog) {
+        var failed = false
+        switch record.method {
+        // Else it would last as long as any process has the link. Where the cgroup is gone, so is the program.
+        case .link: _ = bpf_link_detach(record.descriptor)
+        // Detaching takes no attach flags: BPF_F_ALLOW_MULTI would be EINVAL.
+        case .legacy: failed = bpf_prog_detach2(record.descriptor, record.cgroup, record.type.value) < 0
+        }
+        log(failed ? "\(SystemError("detach", record.subject))" : "detached \(record.subject)", failed)
     }
 }

@@ -19,7 +19,10 @@ public struct PlaneSet: LoadedPrograms, ~Copyable {
     var shapeDescriptor: CInt { object.descriptor(ofProgram: "throttle_shape") }
 
     /// Of the program for a filter whose action redirects.
-    public var matchDescriptor: CInt { object.descriptor(ofProgram: "throttle_match") }
+    public var matchDescriptor: CInt { object.descriptor(ofProgram: PlaneSet.matchName) }
+
+    /// What such a filter is named, too.
+    public static let matchName = "throttle_match"
 }
 
 /// What the planes did so far.

@@ -1,4 +1,6 @@
+import CKernel
 import Glibc
+import Kernel
 
 /// What the guard tells: one packet each.
 struct Message {
@@ -15,6 +17,14 @@ struct Message {
     }
 }
 
+/// What a run set up, as one packet tells its guard: names, and descriptors that keep it alive.
+struct Estate {
+    /// The name of the parent cgroup, that of the record (empty: none), and how programs were attached.
+    var words: [String]
+    /// The locks of the parent cgroup and of the record, if there is one, then links.
+    var descriptors: [CInt]
+}
+
 /// The guard's end of the line to the process that limits.
 struct Channel: Sendable {
     let descriptor: CInt
@@ -24,6 +34,45 @@ struct Channel: Sendable {
         if kind == .debug && !isDebugging { return }
         let bytes = [kind.rawValue] + Array(text.utf8.prefix(4000))
         // Nobody may be there to hear it any more.
-        _ = send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
+        _ = Glibc.send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
+    }
+
+    var undoLog: UndoLog { { line, isFailure in say(isFailure ? .warning : .debug, line) } }
+
+    /// Waits for what is to be guarded; nil where the other end was closed before there was anything.
+    func receive() -> Estate? {
+        var bytes = [UInt8](repeating: 0, count: 4096)
+        var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
+        var count: CInt = 0
+        let size = kernel_receive_fds(descriptor, &bytes, bytes.count, &descriptors, &count)
+        if size <= 0 { return nil }
+        let words = bytes.prefix(size).split(separator: 0, omittingEmptySubsequences: false)
+        return Estate(
+            words: words.map { String(decoding: $0, as: UTF8.self) }, descriptors: Array(descriptors.prefix(Int(count)))
+        )
+    }
+
+    /// Whether the other end says that it ends the run; false where it has closed, and maybe left the run to us.
+    func receiveEnd() -> Bool {
+        var byte: UInt8 = 0
+        return recv(descriptor, &byte, 1, 0) > 0
+    }
+
+    /// Says that there is nothing more to say, and waits until the other end is closed.
+    func finish() {
+        shutdown(descriptor, CInt(SHUT_WR))
+        while receiveEnd() {}
+    }
+
+    static func sendEnd(to descriptor: CInt) {
+        _ = Glibc.send(descriptor, [UInt8(0)], 1, CInt(MSG_NOSIGNAL))
+    }
+
+    static func send(_ estate: Estate, to descriptor: CInt) throws(SystemError) {
+        let bytes = Array(estate.words.joined(separator: "\0").utf8)
+        let count = CInt(estate.descriptors.count)
+        if kernel_send_fds(descriptor, bytes, bytes.count, estate.descriptors, count) < 0 {
+            throw SystemError("hand the run over to", "the guard process")
+        }
     }
 }

@@ -1,44 +1,48 @@
 import CKernel
 import Cgroups
+import Devices
 import Glibc
 import Kernel
 import Logging
 import Programs
+import Records
 import SystemPackage
 
-/// The process that keeps a run's planes up. The command waits for none of that work, and however this process
-/// ends, the guard takes down what it set up.
+/// The process that holds all of a run, too, and keeps its planes up. The command waits for none of that work; where
+/// throttle is killed, or leaves processes of the command's behind, the guard keeps them limited to their end; and
+/// however it ends itself, nothing of it stays. It is forked before there is anything to guard.
 final class Guard {
     /// Readable when the guard has something to say; -1 when it has ended.
     private(set) var input: CInt
+    private let pid: pid_t
     /// What the guard set up; nil while it is at it.
     private(set) var planes: Set<Plane>?
     /// Why downloads aren't shaped, where they were to be.
     private(set) var obstacle: String?
     private var isEnding = false
     private let mode: Mode
-    private let method: AttachMethod
     private let log: Logger
 
-    /// Forks the guard, which sets up the planes of `plan` on its own.
+    /// Forks the guard of a run in `base`, which waits for what it is to guard.
     init(
-        _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
-        _ method: AttachMethod, log: Logger
+        _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, log: Logger
     ) throws(SystemError) {
         mode = plan.mode
-        self.method = method
         self.log = log
         var ends: [CInt] = [-1, -1]
         let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
         // Long enough for all that the guard does before a download may begin; short where it dies over it.
         if plan.down != .unlimited && plan.mode != .police { programs.holdConnections(milliseconds: 200) }
-        let own = ([ends[1], cgroup.run.descriptor.rawValue] + programs.mapDescriptors).sorted()
-        let pid = kernel_fork_apart(own, CInt(own.count))
+        var own = [ends[1], base.descriptor.rawValue] + programs.mapDescriptors
+        if let records { own.append(records.descriptor.rawValue) }
+        own.sort()
+        let channel = Channel(descriptor: ends[1], isDebugging: log.logLevel == .debug)
+        let parent = getpid()
+        pid = kernel_fork_apart(own, CInt(own.count))
         if pid == 0 {
-            Guard.work(
-                Channel(descriptor: ends[1], isDebugging: log.logLevel == .debug), plan, kernel, programs, cgroup,
-                method)
+            Guarding(plan: plan, kernel: kernel, channel: channel, parent: parent).work(programs, base, records)
             _exit(0)
         }
         close(ends[1])
@@ -50,17 +54,44 @@ final class Guard {
     }
 
     deinit {
-        end()
+        if isAlive && !isEnding { end() }
+        leave()
     }
 
-    /// Lets the guard end, and waits for that only where its last words are wanted; where it would end with us, as
-    /// process 1 of a pid namespace; or where a run around this one would take it for left behind by its command.
+    /// While this is open, the guard leaves all but the planes to us.
+    var line: Descriptor? { try? Descriptor(copying: input) }
+
+    /// Gives the guard its share in all that the run has set up.
+    func share(
+        _ cgroup: borrowing RunCgroup, _ attachments: borrowing Attachments, _ record: borrowing RecordFile?,
+        _ method: AttachMethod
+    ) throws(SystemError) {
+        var estate = Estate(
+            words: [cgroup.parent.name, "", method.rawValue], descriptors: [cgroup.parent.descriptor.rawValue])
+        switch record {
+        case .some(let record):
+            estate.words[1] = record.name
+            estate.descriptors.append(record.descriptor)
+        case nil: break
+        }
+        estate.descriptors += attachments.links
+        try Channel.send(estate, to: input)
+    }
+
+    var isAlive: Bool { input >= 0 }
+
+    /// Leaves what is left of the run to the guard.
+    func leave() {
+        if isAlive { close(input) }
+        input = -1
+    }
+
+    /// Makes the guard take the planes down, and waits for that only where its words are wanted; where it would end with
+    /// us, as process 1 of a pid namespace; or where a run around this one would take it for left behind by its command.
     func end() {
         isEnding = true
-        if input >= 0 { shutdown(input, CInt(SHUT_WR)) }
-        if log.logLevel == .debug || getpid() == 1 || RunCgroup.isCallerInside { while listen() {} }
-        if input >= 0 { close(input) }
-        input = -1
+        Channel.sendEnd(to: input)
+        if log.logLevel == .debug || getpid() == 1 || RunCgroup.isCallerInside { while hear() {} }
     }
 
     /// Waits until the planes are set up, or can't be.
@@ -70,51 +101,42 @@ final class Guard {
 
     /// Takes in one message. Returns whether more may follow.
     func listen() -> Bool {
-        guard input >= 0 else { return false }
+        if hear() { return true }
+        if isAlive { takeOver() }
+        return false
+    }
+
+    private func hear() -> Bool {
+        guard isAlive else { return false }
         var buffer = [UInt8](repeating: 0, count: 4096)
         let count = recv(input, &buffer, buffer.count, 0)
-        guard count > 0 else {
-            close(input)
-            input = -1
-            if !isEnding {
-                if planes?.isEmpty == false {
-                    log.warning("the guard process was ended: from now on only police holds the limits")
-                }
-                planes = []
-            }
-            return false
+        if count > 0 { take(Message(decoding: buffer.prefix(count))) }
+        return count > 0
+    }
+
+    /// Does without the guard, which somebody has killed.
+    private func takeOver() {
+        leave()
+        log.warning("the guard process was ended: from now on only police holds the limits")
+        planes = []
+        // Its claim to the queue lasts until it is gone altogether.
+        waitpid(pid, nil, 0)
+        try? DeadQueues(filterName: PlaneSet.matchName).remove { [log] line, isFailure in
+            log.log(level: isFailure ? .warning : .debug, "\(line)")
         }
-        take(Message(decoding: buffer.prefix(count)))
-        return true
     }
 
     private func take(_ message: Message) {
         switch message.kind {
         case .ready:
             planes = Set(message.text.split(separator: " ").compactMap { Plane(rawValue: String($0)) })
-            log.info("mode \(mode): \(message.text) (attached by \(method))")
+            log.info("mode \(mode): \(message.text)")
         case .obstacle:
             obstacle = message.text
             log.info("not shaped: \(message.text)")
         case .info: log.info("\(message.text)")
         case .debug: log.debug("\(message.text)")
         case .warning: log.warning("\(message.text)")
-        }
-    }
-
-    /// The guard's life.
-    private static func work(
-        _ channel: Channel, _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
-        _ cgroup: borrowing RunCgroup, _ method: AttachMethod
-    ) {
-        do {
-            var keeper = try PlaneKeeper(plan, kernel, programs, cgroup, method, channel)
-            channel.say(.ready, keeper.planes.map(\.rawValue).sorted().joined(separator: " ") + " police")
-            programs.holdConnections(milliseconds: 0)
-            keeper.keep(programs)
-        } catch {
-            channel.say(.obstacle, "\(error)")
-            programs.holdConnections(milliseconds: 0)
         }
     }
 }

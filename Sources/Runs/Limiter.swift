@@ -1,16 +1,22 @@
 import Cgroups
+import Commands
+import Glibc
 import Kernel
 import Logging
 import Programs
+import Records
 import SystemPackage
+import Units
 
 /// All that a run sets up on the system. Its scope undoes it, in reverse.
 struct Limiter: ~Copyable {
-    // Destroyed in this order: the last made goes first.
+    // Destroyed in this order: the last made goes first, and when all is gone the guard hears of it.
     let keeper: Guard?
     private var attachments: Attachments
-    private let programs: ProgramSet
+    private let record: RecordFile?
     private let cgroup: RunCgroup
+    private let programs: ProgramSet
+    private let line: Descriptor?
     let method: AttachMethod
     let hasWitness: Bool
     private let isLimited: Bool
@@ -18,19 +24,31 @@ struct Limiter: ~Copyable {
     init(_ plan: RunPlan, log: Logger) throws(SetupError) {
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
-        let cgroup = try Limiter.makeCgroup(plan, log)
+        let base = try Limiter.base(plan, log)
+        let records = Limiter.records(log)
         let programs = try Limiter.load(plan, kernel, log)
+        // From here on, the guard removes what a kill leaves.
+        let keeper = try Limiter.startGuard(plan, kernel, programs, base, records, log)
+        let cgroup: RunCgroup
+        do {
+            cgroup = try RunCgroup(in: base, log: Limiter.undoLog(log))
+        } catch {
+            throw SetupError(error)
+        }
+        let record = Limiter.record(cgroup.id, in: records, log)
         var attachments = Attachments(log: Limiter.undoLog(log))
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
-        let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan.attach, log)
-        let keeper = try Limiter.startGuard(&attachments, programs, cgroup, plan, kernel, method, log)
+        let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
+        try Limiter.share(with: keeper, plan, attachments, record, cgroup, method, log)
         self.method = method
         self.keeper = keeper
         self.hasWitness = hasWitness
         isLimited = plan.isLimited
         self.attachments = attachments
-        self.programs = programs
+        self.record = record
         self.cgroup = cgroup
+        self.programs = programs
+        line = keeper?.line
     }
 
     var id: String { cgroup.id }
@@ -52,24 +70,96 @@ struct Limiter: ~Copyable {
 
     var planeCounters: PlaneCounters { programs.planes }
 
-    /// Undoes everything. Returns how many processes the command left running, now unlimited.
-    consuming func undo() -> Int {
-        keeper?.end()
-        return cgroup.release()
+    /// Writes down what runs here, for `throttle cleanup` and the like.
+    func note(_ plan: RunPlan, _ command: Command, _ log: Logger) {
+        let text = RunRecord(
+            id: cgroup.id, name: plan.name ?? command.words[0], command: command.words, cgroup: cgroup.parent.path,
+            down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond)
+        do throws(Errno) {
+            switch record {
+            case .some(let record): try record.write(text)
+            case nil: break
+            }
+        } catch {
+            log.info("\(SystemError("write", "the run's record", errno: error))")
+        }
+    }
+
+    /// How many processes the run has.
+    var population: Int { cgroup.run.population }
+
+    /// Waits until none is left, or a signal comes that would end us: that goes to all of them.
+    func waitUntilEmpty(as caller: borrowing Caller) throws(SystemError) {
+        let events = try setting("wait for", cgroup.run.path) { () throws(Errno) in try cgroup.run.events() }
+        while events.isPopulated {
+            if let signal = try caller.awaitChange(of: events.descriptor) {
+                return cgroup.run.send(signal)
+            }
+        }
+    }
+
+    /// Ends the run, and undoes everything unless its guard is to keep limiting what the command left behind. Returns
+    /// how many processes that were and what became of them.
+    consuming func end(_ linger: Linger) -> (Int, Linger) {
+        let left = population
+        // They end with process 1, and so does the guard.
+        let linger = getpid() == 1 ? .kill : linger
+        if left > 0 && linger == .kill { cgroup.run.killProcesses() }
+        if left == 0 || linger == .kill {
+            keeper?.end()
+            return (left, linger)
+        }
+        if linger == .release || keeper?.isAlive != true {
+            // First, as the guard ends when nothing runs any more.
+            let released = cgroup.release()
+            keeper?.end()
+            return (released, .release)
+        }
+        keeper?.leave()
+        attachments.leave()
+        switch consume record {
+        case .some(let record): record.leave()
+        case nil: break
+        }
+        cgroup.leave()
+        return (left, .keep)
     }
 
     private static func undoLog(_ log: Logger) -> UndoLog {
         { line, isFailure in log.log(level: isFailure ? .warning : .debug, "\(line)") }
     }
 
-    private static func makeCgroup(_ plan: RunPlan, _ log: Logger) throws(SetupError) -> RunCgroup {
+    /// The cgroup to make the run's in, without what dead runs left there.
+    private static func base(_ plan: RunPlan, _ log: Logger) throws(SetupError) -> CgroupDirectory {
         try setting { () throws(SystemError) in
             let base =
                 if let path = plan.cgroupParent { try CgroupDirectory(opening: path) } else {
                     try CgroupDirectory.ofCaller()
                 }
             for name in base.sweep() { log.debug("removed cgroup \(base.path)/\(name), left by a dead run") }
-            return try RunCgroup(in: base, log: Limiter.undoLog(log))
+            return base
+        }
+    }
+
+    /// Where runs are recorded. Without it, the limit still holds.
+    private static func records(_ log: Logger) -> RecordDirectory? {
+        do {
+            return try RecordDirectory.ofCaller()
+        } catch {
+            log.info("not recorded, so not known to throttle cleanup: \(error)")
+            return nil
+        }
+    }
+
+    private static func record(
+        _ id: String, in records: RecordDirectory?, _ log: Logger
+    ) -> RecordFile? {
+        guard let records else { return nil }
+        do {
+            return try records.record(id)
+        } catch {
+            log.info("not recorded, so not known to throttle cleanup: \(error)")
+            return nil
         }
     }
 
@@ -107,12 +197,12 @@ struct Limiter: ~Copyable {
 
     private static func attachMeters(
         _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
-        _ choice: AttachChoice, _ log: Logger
+        _ plan: RunPlan, _ log: Logger
     ) throws(SetupError) -> AttachMethod {
         var method = AttachMethod.link
         for direction in Direction.allCases {
             do throws(SystemError) {
-                method = try attach(Hook.meter(direction), &attachments, programs, cgroup.run, choice)
+                method = try attach(Hook.meter(direction), &attachments, programs, cgroup.run, plan.attach)
             } catch {
                 throw explain(error, cgroup, Hook.meter(direction).attachType)
             }
@@ -125,29 +215,38 @@ struct Limiter: ~Copyable {
                     """)
             }
         }
+        for hook in [Hook.sockets, .calls] where plan.isLimited {
+            do throws(SystemError) {
+                _ = try attach(hook, &attachments, programs, cgroup.run, plan.attach)
+            } catch {
+                throw explain(error, cgroup, hook.attachType)
+            }
+        }
         return method
     }
 
-    /// Starts what makes the limit lossless. Without it, it still holds.
+    /// Starts what makes the limit lossless, and outlives us. Without it, it still holds.
     private static func startGuard(
-        _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
-        _ plan: RunPlan, _ kernel: KernelVersion, _ method: AttachMethod, _ log: Logger
+        _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ log: Logger
     ) throws(SetupError) -> Guard? {
-        if !plan.isLimited { return nil }
-        let keeper: Guard
         do {
-            for hook in [Hook.sockets, .calls] {
-                do throws(SystemError) {
-                    _ = try attach(hook, &attachments, programs, cgroup.run, plan.attach)
-                } catch {
-                    throw explain(error, cgroup, hook.attachType)
-                }
-            }
-            keeper = try Guard(plan, kernel, programs, cgroup, method, log: log)
+            return try Guard(plan, kernel, programs, base, records, log: log)
         } catch {
-            if plan.mode == .shape { throw SetupError(error) }
-            log.info("nothing but police: \(error)")
-            return nil
+            return try doWithoutGuard(plan, error, log)
+        }
+    }
+
+    /// Hands the guard what it is to guard, and waits for the queue where there is to be nothing else.
+    private static func share(
+        with keeper: Guard?, _ plan: RunPlan, _ attachments: borrowing Attachments, _ record: borrowing RecordFile?,
+        _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ log: Logger
+    ) throws(SetupError) {
+        guard let keeper else { return }
+        do {
+            try keeper.share(cgroup, attachments, record, method)
+        } catch {
+            _ = try doWithoutGuard(plan, error, log)
         }
         if plan.mode == .shape && plan.down != .unlimited {
             keeper.waitUntilReady()
@@ -155,7 +254,14 @@ struct Limiter: ~Copyable {
                 throw SetupError("can't shape downloads: \(keeper.obstacle ?? "the guard process has ended")")
             }
         }
-        return keeper
+    }
+
+    private static func doWithoutGuard(
+        _ plan: RunPlan, _ error: SystemError, _ log: Logger
+    ) throws(SetupError) -> Guard? {
+        if plan.mode == .shape { throw SetupError(error) }
+        log.warning("\(error): nothing but police holds the limits, and that only while throttle lives")
+        return nil
     }
 
     private static func attach(
@@ -174,6 +280,17 @@ struct Limiter: ~Copyable {
         }
         try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: .legacy)
         return .legacy
+    }
+}
+
+/// Runs `body` and names what was tried if it fails.
+private func setting<Result: ~Copyable>(
+    _ operation: String, _ subject: String, _ body: () throws(Errno) -> Result
+) throws(SystemError) -> Result {
+    do {
+        return try body()
+    } catch {
+        throw SystemError(operation, subject, errno: error)
     }
 }
 

@@ -1,4 +1,3 @@
-import CKernel
 import Cgroups
 import Devices
 import Kernel
@@ -6,7 +5,7 @@ import Programs
 import SystemPackage
 import Units
 
-/// What the guard sets up beyond the police, and keeps right until its run ends. Its scope undoes it.
+/// What the guard sets up beyond the police, and keeps right. Its scope undoes it.
 struct PlaneKeeper: ~Copyable {
     // Destroyed in this order: the last made goes first.
     private var shaper: Shaper?
@@ -15,11 +14,10 @@ struct PlaneKeeper: ~Copyable {
     private(set) var planes: Set<Plane> = []
 
     init(
-        _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
-        _ method: AttachMethod, _ channel: Channel
+        _ plan: RunPlan, _ kernel: KernelVersion, _ set: consuming PlaneSet, _ programs: borrowing ProgramSet,
+        _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ channel: Channel
     ) throws {
-        let log: UndoLog = { line, isFailure in channel.say(isFailure ? .warning : .debug, line) }
-        let set = try PlaneSet(sharing: programs)
+        let log = channel.undoLog
         var attachments = Attachments(log: log)
         try attachments.attach(.tcp, of: set, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
         if plan.up != .unlimited { planes.insert(.pace) }
@@ -38,15 +36,20 @@ struct PlaneKeeper: ~Copyable {
         self.channel = channel
     }
 
-    /// Keeps the planes up until the other end of the channel is closed.
-    mutating func keep(_ programs: borrowing ProgramSet) {
-        while true {
-            let isShaping = shaper != nil
-            let ready = kernel_await_input(
-                channel.descriptor, shaper?.watchDescriptor ?? -1, isShaping ? Shaper.stepMilliseconds : -1)
-            if ready & 1 != 0 { break }
-            shaper?.step(programs)
+    /// What to wait for until the next step: a descriptor that can be read when devices have changed, at most so many
+    /// milliseconds. -1 stands for none.
+    var waiting: (descriptor: CInt, milliseconds: CInt) {
+        switch shaper {
+        case .some(let shaper): (shaper.watchDescriptor, Shaper.stepMilliseconds)
+        case nil: (-1, -1)
         }
+    }
+
+    mutating func step(_ programs: borrowing ProgramSet) {
+        shaper?.step(programs)
+    }
+
+    mutating func stop(_ programs: borrowing ProgramSet) {
         shaper?.stop(programs)
     }
 }

@@ -30,11 +30,11 @@ final class QueueEntry {
         var filter: IngressFilter?
         place = try IngressPlace(on: device, log: log) { priority throws(SystemError) in
             filter = try IngressFilter(
-                program: set.matchDescriptor, named: "throttle_match", on: device, to: queue,
+                program: set.matchDescriptor, named: PlaneSet.matchName, on: device, to: queue,
                 priority: priority.rawValue, handle: UInt32(queue))
         }
         self.filter = filter
-        log("attached throttle_match to device \(name), method filter", false)
+        log("attached \(PlaneSet.matchName) to device \(name), method filter", false)
     }
 
     var leads: Bool { link != nil || filter != nil }
@@ -43,7 +43,7 @@ final class QueueEntry {
         place.take()?.leave {
             do {
                 try filter?.remove()
-                log("detached throttle_match from device \(name)", false)
+                log("detached \(PlaneSet.matchName) from device \(name)", false)
             } catch {
                 log("\(error)", true)
             }

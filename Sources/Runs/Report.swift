@@ -76,8 +76,9 @@ public struct Report: Sendable {
     public internal(set) var setupFailure: String?
     /// Whether the command itself had left the run's cgroup by its end.
     public internal(set) var hasMoved = false
-    /// Processes that outlived the command, not limited from then on.
+    /// Processes that outlived the command, and what became of them.
     public internal(set) var leftBehind = 0
+    public internal(set) var linger: Linger
 
     init(_ plan: RunPlan, _ command: Command) {
         down = DirectionReport(direction: .down, limit: plan.down, counting: plan.counting)
@@ -86,6 +87,7 @@ public struct Report: Sendable {
         name = plan.name ?? command.words[0]
         burst = plan.burst
         mode = plan.mode
+        linger = plan.linger
     }
 
     public func verdict(_ direction: DirectionReport) -> Verdict {
@@ -117,9 +119,19 @@ public struct Report: Sendable {
 
     /// All that went otherwise than one would expect.
     public var warnings: [String] {
-        if leftBehind == 0 { return reasons }
-        let processes = leftBehind == 1 ? "process" : "processes"
-        return reasons + ["the command left \(leftBehind) \(processes) running, not limited any more"]
+        reasons + (linger == .release ? [leftBehindText].compactMap { $0 } : [])
+    }
+
+    /// What the command left behind, in words; nil where that is nothing.
+    var leftBehindText: String? {
+        if leftBehind == 0 { return nil }
+        let fate =
+            switch linger {
+            case .keep, .wait: "limited until they end"
+            case .release: "not limited any more"
+            case .kill: "which were killed"
+            }
+        return "the command left \(leftBehind) \(leftBehind == 1 ? "process" : "processes") running, \(fate)"
     }
 }
 

@@ -30,6 +30,8 @@ extension Report {
         let count: String
         let burst_seconds: Double
         let not_throttled: Bool
+        let left_behind: Int
+        let linger: String
         let warnings: [String]
         let download: Traffic
         let upload: Traffic
@@ -58,6 +60,8 @@ extension Report {
             count = report.down.counting.rawValue
             burst_seconds = report.burst.seconds
             not_throttled = !report.reasons.isEmpty
+            left_behind = report.leftBehind
+            linger = report.linger.rawValue
             warnings = report.warnings
             download = Traffic(report.down, report.verdict(report.down), report.planeCounters)
             upload = Traffic(report.up, report.verdict(report.up), report.planeCounters)

@@ -11,7 +11,8 @@ extension Report {
             lines.append("  \(counters(of: direction))")
             if direction.limit != .unlimited { lines.append("  \(planes(of: direction.direction))") }
         }
-        return (lines + reasons.map { "NOT THROTTLED: \($0)" }).joined(separator: "\n")
+        lines += [leftBehindText].compactMap { $0 } + reasons.map { "NOT THROTTLED: \($0)" }
+        return lines.joined(separator: "\n")
     }
 
     private var outcomeText: String {

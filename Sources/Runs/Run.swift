@@ -42,6 +42,7 @@ public struct Run {
             let limiter = try Limiter(plan, log: log)
             noteInheritedSockets()
             let running = try command.start(in: limiter.cgroupDescriptor, as: caller)
+            limiter.note(plan, command, log)
             let keeper = limiter.keeper
             return Started(running: running, limiter: limiter, keeper: keeper)
         } catch {
@@ -66,9 +67,13 @@ public struct Run {
             keeper?.listen() ?? false
         }
         report.hasMoved = cgroup(of: started.running.pid) != home
-        let elapsed = Host.monotonicNanoseconds - began
         started.running.reap()
+        var elapsed = Host.monotonicNanoseconds - began
         if let limiter = started.limiter {
+            if plan.linger == .wait {
+                try limiter.waitUntilEmpty(as: caller)
+                elapsed = Host.monotonicNanoseconds - began
+            }
             report.method = limiter.method
             report.id = limiter.id
             report.planes = limiter.planes
@@ -76,8 +81,8 @@ public struct Run {
             report.obstacle = limiter.keeper?.obstacle
             report.down.counters = limiter.counters(.down)
             report.up.counters = limiter.counters(.up)
-            report.leftBehind = limiter.undo()
-            if report.leftBehind > 0, let warning = report.warnings.last { log.warning("\(warning)") }
+            (report.leftBehind, report.linger) = limiter.end(plan.linger)
+            report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
         }
         report.end(outcome, after: elapsed)
         return outcome

@@ -19,6 +19,17 @@ public enum Mode: String, Sendable, CaseIterable {
     case police
 }
 
+/// What happens to processes that outlive the command.
+public enum Linger: String, Sendable, CaseIterable {
+    /// They stay limited to their end; nobody waits for them.
+    case keep
+    /// The run goes on until all have ended.
+    case wait
+    /// They go on unlimited, in the caller's cgroup.
+    case release
+    case kill
+}
+
 /// Everything that a run was asked for, checked before anything on the system is touched.
 public struct RunPlan: Sendable {
     public var down: Rate = .unlimited
@@ -28,6 +39,7 @@ public struct RunPlan: Sendable {
     public var counting: Counting = .payload
     public var attach: AttachChoice = .auto
     public var mode = Mode.auto
+    public var linger = Linger.keep
     /// Directory of the cgroup to make the run's below; nil: the caller's cgroup.
     public var cgroupParent: String?
     /// For people; nil: the command's first word.

@@ -26,7 +26,8 @@ struct Shaper: ~Copyable {
     ) throws(SystemError) {
         let watch = try DeviceWatch()
         let route = try RouteSocket()
-        let queue = try Queue(named: "thr-\(id)", alias: "throttle", rate: rate, log: log)
+        try? DeadQueues(filterName: PlaneSet.matchName).remove(log: log)
+        let queue = try Queue.ofRun(id, rate: rate, log: log)
         self.watch = watch
         self.route = route
         self.queue = queue

@@ -4,6 +4,9 @@ public enum Rate: Equatable, Sendable {
     /// 1 to 2^63 - 1.
     case bytesPerSecond(UInt64)
 
+    /// nil where there is no limit.
+    public var bytesPerSecond: UInt64? { if case .bytesPerSecond(let rate) = self { rate } else { nil } }
+
     /// Reads a rate: bytes per second, with `k M G T` (powers of 1000) or `Ki Mi Gi Ti` (of 1024), then
     /// `B`, `B/s`, `/s` or nothing; or bits with `bit` or `bit/s` (`800kbit`); or `unlimited`. Case is free.
     public init(_ text: String) throws(InvalidQuantity) {

@@ -47,6 +47,7 @@ struct RunCommand: ParsableCommand {
         plan.counting = limits.count
         plan.attach = setup.attach
         plan.mode = setup.mode
+        plan.linger = setup.linger
         plan.cgroupParent = setup.cgroupParent
         plan.name = setup.name
         plan.bestEffort = setup.bestEffort

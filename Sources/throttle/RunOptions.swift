@@ -61,6 +61,9 @@ struct SetupOptions: ParsableArguments {
     @Option(help: "How downloads are limited.")
     var mode = Mode.auto
 
+    @Option(help: "What happens to processes that outlive the command.")
+    var linger = Linger.keep
+
     @Option(help: "How programs are attached.")
     var attach = AttachChoice.auto
 
@@ -158,6 +161,7 @@ struct ReportingOptions: ParsableArguments {
 extension Counting: ExpressibleByArgument {}
 extension AttachChoice: ExpressibleByArgument {}
 extension Mode: ExpressibleByArgument {}
+extension Linger: ExpressibleByArgument {}
 
 /// Turns the reason why a value is refused into what the parser prints.
 func valid<Value>(_ text: String, _ parse: (String) throws(InvalidQuantity) -> Value) throws -> Value {

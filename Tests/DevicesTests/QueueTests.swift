@@ -130,15 +130,36 @@ import Testing
     @Test func `a queue that a dead run left is removed, other devices aren't`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
-            try shell("ip link add thr1 type ifb && ip link add thr2 type bridge")
-            let route = try RouteSocket()
-            for device in try route.devices() { try route.removeIFB(device) }
-            #expect(try route.devices().map(\.name) == ["lo", "thr2"])
-            for device in try route.devices() { try route.removeIFB(device) }
+            let names = ["thr-1", "thr-4194304-2", "thr-2x", "thr1", "thr-7"]
+            for name in names { try shell("ip link add \(name) type ifb") }
+            try shell("ip link add thr-3 type bridge && ip link set thr-7 alias mine")
+            var log: [String] = []
+            do {
+                let live = try Queue.ofRun("5", rate: 1000) { _, _ in }
+                let dead = try DeadQueues(filterName: "x")
+                #expect(dead.described.sorted() == ["device thr-1", "device thr-4194304-2"])
+                dead.remove { log.append("\($1) \($0)") }
+                #expect(try RouteSocket().devices().map(\.name).contains("thr-5"))
+                _ = live.device
+            }
+            #expect(log == ["thr-1", "thr-4194304-2"].map { "false removed device \($0), left by a dead run" })
+            #expect(Set(try RouteSocket().devices().map(\.name)) == ["lo", "thr-2x", "thr1", "thr-3", "thr-7"])
         }
     }
 
-    // The kernel of the tests may have no fq_codel: its parameters, at least, are right.
+    @Test func `runs of one id have queues with names of their own`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            do {
+                let first = try Queue.ofRun("1", rate: 1000) { _, _ in }
+                let second = try Queue.ofRun("1", rate: 1000) { _, _ in }
+                #expect(try RouteSocket().devices().map(\.name) == ["lo", "thr-1", "thr-1-2"])
+                #expect(first.device != second.device)
+            }
+            #expect(try RouteSocket().devices().map(\.name) == ["lo"])
+        }
+    }
+
     @Test(arguments: [
         (UInt64(1), UInt32(50_000_000), CInt(64)), (50_000, 60_560, 64), (5_000_000, 16_000, 678),
         (200_000_000, 5000, 26_438), (1 << 40, 5000, 145_245_939), (1 << 60, 5000, CInt.max),

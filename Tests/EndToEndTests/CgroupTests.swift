@@ -116,15 +116,17 @@ import Testing
     @Test(arguments: ["link", "legacy"])
     func processesLeftBehindAreNamedAndFreedAndTheStatusComesAtOnce(_ method: String) throws {
         let script = "sleep 61 & setsid sleep 62 & exit 5"
-        let completed = try lab.run(throttle("-d", "50k", "--attach", method) + ["sh", "-c", script])
+        let limits = throttle("-d", "50k", "--linger", "release", "--attach", method)
+        let completed = try lab.run(limits + ["sh", "-c", script])
         #expect(completed.ending == .exited(5))
         #expect(completed.seconds < 20)
         #expect(completed.stderr.split(separator: "\n").count == 1)
         #expect(completed.stderr.contains("left 2 processes running"))
         #expect(lab.cgroup.children == [])
         #expect(poll { lab.cgroup.processes.count == 2 })
-        let quiet = try lab.run(throttle("-d", "50k", "-q", "--attach", method) + ["sh", "-c", script])
-        #expect(quiet.ending == .exited(5) && quiet.stderr == "")
+        let quiet = throttle("-d", "50k", "--linger", "release", "-q", "--attach", method)
+        let silent = try lab.run(quiet + ["sh", "-c", script])
+        #expect(silent.ending == .exited(5) && silent.stderr == "")
     }
 
     @Test func cgroupsThatTheCommandMadeInsideAreRemovedToo() throws {
@@ -132,17 +134,18 @@ import Testing
             cd \(lab.cgroup.path)/throttle-*/run && mkdir -p a/b throttle-service &&
             sh -c 'echo 0 >a/b/cgroup.procs; exec sleep 61' & sleep 0.3; exit 5
             """
-        let completed = try lab.run(throttle("-d", "50k") + ["sh", "-c", script])
+        let completed = try lab.run(throttle("-d", "50k", "--linger", "release") + ["sh", "-c", script])
         #expect(completed.ending == .exited(5))
         #expect(completed.stderr.contains("left 1 process running"))
         #expect(lab.cgroup.children == [])
         #expect(poll { lab.cgroup.processes.count == 1 })
     }
 
-    @Test func cgroupOfAKilledRunIsSweptByTheNextOneOnceItIsEmpty() throws {
+    @Test func cgroupOfADeadRunIsSweptByTheNextOneOnceItIsEmpty() throws {
         let killed = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; exec sleep 60"])
         try killed.waitForOutput("ready")
-        killed.send(SIGKILL)
+        // Its guard, too.
+        for pid in lab.cgroup.processes { kill(pid, SIGKILL) }
         #expect(try killed.wait().ending == .killed(SIGKILL))
         let name = "throttle-\(killed.pid)"
         let left = TestCgroup.processes(of: "\(lab.cgroup.path)/\(name)/run")

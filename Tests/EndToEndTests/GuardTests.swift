@@ -65,13 +65,16 @@ import Testing
         #expect(try child.wait().ending == .exited(0))
     }
 
-    @Test func killedRunIsTakenDownByItsGuard() throws {
+    @Test func killedRunIsGuardedToTheEndOfItsCommand() throws {
         let before = try everything()
         let child = try startShapedRun()
-        #expect(try everything() != before)
+        let during = try everything()
         child.send(SIGKILL)
+        usleep(300_000)
+        #expect(try everything() == during && lab.cgroup.runs == ["throttle-\(child.pid)"])
+        child.closeInput()
         #expect(try child.wait().ending == .killed(SIGKILL))
-        #expect(poll { (try? everything()) == before })
+        #expect(poll { (try? everything()) == before && lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
 
     @Test func guardIsADaemonThatHoldsNothingOfTheCallers() throws {

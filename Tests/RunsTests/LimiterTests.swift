@@ -78,14 +78,14 @@ private func enterNamespace() throws {
                             witness
                         ])
                 }
-                let left = limiter.undo()
+                let (left, _) = limiter.end(.keep)
                 #expect(left == 0)
             }
             #expect(group.tree.isEmpty)
             let subjects = lines.all.map { $0.split(separator: " ").dropFirst().prefix(2).joined(separator: " ") }
             #expect(
                 subjects == [
-                    "kernel \(Host.kernelRelease)", "removed cgroup", "created cgroup", "loaded the",
+                    "kernel \(Host.kernelRelease)", "removed cgroup", "loaded the", "created cgroup",
                     "attached throttle_wit_dn,", "attached throttle_wit_up,", "attached throttle_down,",
                     "attached throttle_up,", "attached throttle_sock,", "attached throttle_calls,",
                     // What the guard says.
@@ -111,14 +111,14 @@ private func enterNamespace() throws {
                 let run = try group.open("throttle-\(limiter.id)/run")
                 #expect(
                     AttachedProgram.all(on: run.descriptor, .sockops).map(\.name) == ["throttle_calls", "throttle_tcp"])
-                _ = limiter.undo()
+                _ = limiter.end(.keep)
             }
             #expect(!lines.all.contains { $0.contains("device") || $0.contains("qdisc") || $0.contains("shape") })
             #expect(lines.all.contains("info: mode police: window police (attached by link)"))
         }
     }
 
-    @Test func `without any limit there is no guard, and nothing but the meters`() async {
+    @Test func `without any limit there are only the meters, and a guard`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             let group = try TestCgroup()
@@ -128,8 +128,8 @@ private func enterNamespace() throws {
             do {
                 let limiter = try Limiter(plan, log: lines.log)
                 let (planes, isGuarded) = (limiter.planes, limiter.keeper != nil)
-                #expect(planes.isEmpty && !isGuarded)
-                _ = limiter.undo()
+                #expect(planes.isEmpty && isGuarded)
+                _ = limiter.end(.keep)
             }
             #expect(lines.all.filter { $0.contains(" attached ") }.count == 4)
             #expect(lines.all.filter { $0.contains(" detached ") }.count == 4)
@@ -155,7 +155,7 @@ private func enterNamespace() throws {
                 let (planes, obstacle) = (limiter.planes, limiter.keeper?.obstacle)
                 #expect(planes == [.police, .window, .pace])
                 #expect(obstacle?.hasPrefix("can't create device thr-\(getpid()): File exists") == true)
-                _ = limiter.undo()
+                _ = limiter.end(.keep)
             }
             #expect(group.tree.isEmpty)
             #expect(lines.all.filter { $0.contains(" attached ") }.count == 7)
@@ -185,8 +185,8 @@ private func enterNamespace() throws {
             let group = try TestCgroup()
             let limiter = try Limiter(plan(in: group.path), log: Lines().log)
             let process = try Sleeper(in: "\(group.path)/throttle-\(limiter.id)/run")
-            let left = limiter.undo()
-            #expect(left == 1)
+            let (left, fate) = limiter.end(.release)
+            #expect(left == 1 && fate == .release)
             #expect(try process.cgroup.hasSuffix(group.path.split(separator: "/").suffix(1).joined() + "\n"))
             #expect(group.tree.isEmpty)
         }

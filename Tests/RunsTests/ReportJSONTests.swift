@@ -39,7 +39,9 @@ private enum JSON: Decodable, Equatable {
 
 @Suite struct ReportJSONTests {
     private static let always: Set = [
-        "schema", "name", "command", "elapsed_seconds", "mode", "planes", "count", "burst_seconds", "not_throttled",
+        "schema", "name", "command", "elapsed_seconds", "mode", "planes", "count", "burst_seconds", "left_behind",
+        "linger",
+        "not_throttled",
         "warnings",
         "download", "upload",
     ]

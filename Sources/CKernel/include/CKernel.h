@@ -56,10 +56,10 @@ struct kernel_signal {
 };
 
 /*
- * Takes the next signal, which it waits for if `wait`, or until `other` (-1: none) can be read. Returns 1; 0
- * where there is none; -1 with errno.
+ * Takes the next signal, which it waits for if `wait`, or until `other` can be read or `changing` has
+ * changed, as kernel_await() has it. Returns 1; 0 where there is none; -1 with errno.
  */
-int kernel_next_signal(int fd, int other, bool wait, struct kernel_signal *_Nonnull signal);
+int kernel_next_signal(int fd, int other, int changing, bool wait, struct kernel_signal *_Nonnull signal);
 
 /* A change of state of a child: waitid(2) with its macros, which don't import. */
 enum kernel_change {
@@ -90,8 +90,27 @@ void kernel_die_by(int signal);
  */
 pid_t kernel_fork_apart(const int *_Nonnull keep, int count);
 
-/* Waits at most `milliseconds` (-1: without end) until one of two descriptors can be read: bit 0, bit 1. */
-int kernel_await_input(int first, int second, int milliseconds);
+/*
+ * Waits at most `milliseconds` (-1: without end) until one of two descriptors can be read (bits 0 and 1), or
+ * a file has changed since it was last read (bit 2), as cgroup.events does: poll(2) for POLLPRI. A descriptor
+ * of -1 is none.
+ */
+int kernel_await(int first, int second, int changing, int milliseconds);
+
+/* What one packet takes. */
+#define KERNEL_MAX_FDS 16
+
+/* Sends a packet with descriptors through a Unix socket, which the other end then has, too (unix(7)). -1 with
+ * errno.
+ */
+int kernel_send_fds(int socket, const void *_Nonnull data, size_t size, const int *_Nonnull fds, int count);
+
+/*
+ * Receives one, and its `count` descriptors (CLOEXEC), for which there is room for KERNEL_MAX_FDS. Returns
+ * the packet's size; 0 where the other end is closed; -1 with errno.
+ */
+ssize_t kernel_receive_fds(int socket, void *_Nonnull data, size_t size, int *_Nonnull fds,
+			   int *_Nonnull count);
 
 /* Opens /dev/null (CLOEXEC) on each of the descriptors 0 to 2 that is closed, so that none of ours lands
  * there. */
@@ -108,9 +127,6 @@ uint64_t kernel_effective_capabilities(void);
 
 /* Release string of the running kernel, such as "6.1.0-25-amd64"; empty on failure. */
 const char *_Nonnull kernel_release(void);
-
-/* Waits at most `milliseconds` for cgroup.events (open as `fd`) to change: poll(2) for POLLPRI. */
-void kernel_await_event(int fd, int milliseconds);
 
 /* Address family of an open socket, -1 if it is none. */
 int kernel_socket_family(int fd);

@@ -1,0 +1,106 @@
+import CKernel
+import Glibc
+import Kernel
+import SystemPackage
+
+/// Where the runs of one user are recorded: /run/throttle for root, $XDG_RUNTIME_DIR/throttle for others. Nobody else
+/// may read or write it.
+public final class RecordDirectory: Sendable {
+    public let path: String
+    public let descriptor: Descriptor
+
+    /// The caller's, made where it is missing.
+    public static func ofCaller() throws(SystemError) -> RecordDirectory {
+        let parent =
+            geteuid() == 0
+            ? "/run" : getenv("XDG_RUNTIME_DIR").map { String(cString: $0) } ?? "/run/user/\(geteuid())"
+        return try RecordDirectory(in: parent, creating: true)
+    }
+
+    /// Those that the caller may clean: root all, others their own.
+    public static func forEach(_ body: (RecordDirectory) -> Void) {
+        if let own = try? ofCaller() { body(own) }
+        guard geteuid() == 0, let users = try? Descriptor(opening: "/run/user", O_RDONLY | O_DIRECTORY) else { return }
+        for user in users.entries() {
+            if let uid = uid_t(user), let directory = try? RecordDirectory(in: "/run/user/\(uid)", owner: uid) {
+                body(directory)
+            }
+        }
+    }
+
+    /// `parent` must be the owner's, and nobody else's to write: what is in it then can't be swapped.
+    init(in parent: String, owner: uid_t = geteuid(), creating: Bool = false) throws(SystemError) {
+        path = parent + "/throttle"
+        do throws(Errno) {
+            descriptor = try RecordDirectory.open(in: parent, owner, creating)
+        } catch {
+            throw SystemError("use", path, errno: error)
+        }
+    }
+
+    private static func open(in parent: String, _ owner: uid_t, _ creating: Bool) throws(Errno) -> Descriptor {
+        guard parent.hasPrefix("/") else { throw .invalidArgument }
+        let above = try Descriptor(opening: parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+        try above.requireOwner(owner)
+        if creating && mkdirat(above.rawValue, "throttle", 0o700) < 0 && Glibc.errno != EEXIST {
+            throw Errno(rawValue: Glibc.errno)
+        }
+        let directory = try Descriptor(
+            opening: "throttle", in: above.rawValue, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+        try directory.requireOwner(owner)
+        return directory
+    }
+
+    /// Records a run of this id.
+    public func record(_ id: String) throws(SystemError) -> RecordFile {
+        do throws(Errno) {
+            return try RecordFile(id, in: try descriptor.copy())
+        } catch {
+            throw SystemError("create", "\(path)/\(id)", errno: error)
+        }
+    }
+
+    /// The records of live runs.
+    public func live() -> [RunRecord] {
+        descriptor.entries().compactMap { name in
+            guard let file = open(name), !file.lock() else { return nil }
+            return file.record
+        }
+    }
+
+    /// Removes the records of dead runs. `body` gets each before, with its name and what it says, if anything, and
+    /// tells whether it may go.
+    public func removeDead(_ body: (String, RunRecord?) -> Bool) {
+        for name in descriptor.entries() {
+            guard let file = open(name), file.lock(), body(name, file.record) else { continue }
+            if file.isNamed(name, in: descriptor) { unlinkat(descriptor.rawValue, name, 0) }
+        }
+    }
+
+    /// A record's file; the directory's owner may have put other things there.
+    private func open(_ name: String) -> Descriptor? {
+        let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
+        guard let file = try? Descriptor(opening: name, in: descriptor.rawValue, flags), file.isRegular else {
+            return nil
+        }
+        return file
+    }
+}
+
+extension Descriptor {
+    fileprivate func requireOwner(_ owner: uid_t) throws(Errno) {
+        var status = stat()
+        if fstat(rawValue, &status) < 0 { throw Errno(rawValue: Glibc.errno) }
+        if status.st_uid != owner || status.st_mode & 0o022 != 0 { throw .permissionDenied }
+    }
+
+    fileprivate var isRegular: Bool {
+        var status = stat()
+        return fstat(rawValue, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_size <= 1 << 20
+    }
+
+    /// False while a live run has it.
+    fileprivate borrowing func lock() -> Bool { flock(rawValue, LOCK_EX | LOCK_NB) == 0 }
+
+    fileprivate var record: RunRecord? { (try? readAll()).flatMap(RunRecord.init(decoding:)) }
+}

@@ -1,0 +1,117 @@
+import FoundationEssentials
+import Glibc
+import Kernel
+import SystemPackage
+
+/// What a run writes down about itself, for `throttle cleanup` and the like.
+public struct RunRecord: Codable, Sendable, Equatable {
+    public var schema = 1
+    public let id: String
+    public let name: String
+    public let command: [String]
+    public let pid: Int32
+    /// The run's parent cgroup, as the run saw it.
+    public let cgroup: String
+    /// The inode of the network namespace that its devices are in; 0 where that can't be told.
+    public let network_namespace: UInt64
+    /// Seconds since 1970.
+    public let started: Int
+    /// Bytes per second; nil: not limited.
+    public let down: UInt64?
+    public let up: UInt64?
+
+    public init(
+        id: String, name: String, command: [String], cgroup: String, down: UInt64?, up: UInt64?
+    ) {
+        self.id = id
+        self.name = name
+        self.command = command
+        pid = getpid()
+        self.cgroup = cgroup
+        network_namespace = Host.networkNamespace ?? 0
+        started = time(nil)
+        self.down = down
+        self.up = up
+    }
+
+    /// nil if these bytes are no record.
+    init?(decoding bytes: [UInt8]) {
+        guard let record = try? JSONDecoder().decode(RunRecord.self, from: Data(bytes)) else { return nil }
+        self = record
+    }
+
+    var encoded: String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+    }
+}
+
+/// The record of a run that lives: its file is locked, which dies with those who hold it. Its end removes the file.
+public struct RecordFile: ~Copyable {
+    public let name: String
+    private let file: Descriptor
+    private let directory: Descriptor
+    private var isLeft = false
+
+    /// Makes the file, which is empty at first, and locks it.
+    init(_ id: String, in directory: consuming Descriptor) throws(Errno) {
+        for attempt in 1...100 {
+            // What a run of that id left, or a run of it in another pid namespace may be there.
+            let name = attempt == 1 ? id : "\(id).\(attempt)"
+            do throws(Errno) {
+                let file = try Descriptor(
+                    opening: name, in: directory.rawValue, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
+                // A cleanup may have taken it for dead before it was locked.
+                guard flock(file.rawValue, LOCK_EX | LOCK_NB) == 0, file.isNamed(name, in: directory) else { continue }
+                self.name = name
+                self.file = file
+                self.directory = directory
+                return
+            } catch {
+                if error != .fileExists { throw error }
+            }
+        }
+        throw .fileExists
+    }
+
+    /// The record that another process made, whose lock it shares with us by this descriptor.
+    public init(
+        sharing lock: consuming Descriptor, named name: String, in directory: RecordDirectory
+    ) throws(SystemError) {
+        do throws(Errno) {
+            self.directory = try directory.descriptor.copy()
+        } catch {
+            throw SystemError("open", directory.path, errno: error)
+        }
+        self.name = name
+        file = lock
+    }
+
+    /// What keeps the record alive in whatever process has it.
+    public var descriptor: CInt { file.rawValue }
+
+    public func write(_ record: RunRecord) throws(Errno) {
+        try file.write(record.encoded + "\n")
+    }
+
+    /// Takes our hands off: another process has the lock, too, and removes the file.
+    public consuming func leave() {
+        isLeft = true
+    }
+
+    deinit {
+        if !isLeft && file.isNamed(name, in: directory) { unlinkat(directory.rawValue, name, 0) }
+    }
+}
+
+extension Descriptor {
+    /// Whether `name` in `directory` still is this file.
+    func isNamed(_ name: String, in directory: borrowing Descriptor) -> Bool {
+        var own = stat()
+        var named = stat()
+        return fstat(rawValue, &own) == 0
+            && fstatat(directory.rawValue, name, &named, AT_SYMLINK_NOFOLLOW) == 0
+            && (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
+    }
+}
