@@ -18,6 +18,7 @@
 #define TCP_NO_BURST (1 << 30)
 #define TCP_LONG_RTT_US 2000000
 #define TCP_QUEUE_US 100000	 /* what the windows may keep waiting in the queue */
+#define TCP_HOST_US 5000	 /* what hosts may take on top of the path's round trip */
 #define TCP_TICK_SHIFT 25	 /* 34 ms: as long as TCP may take to raise a clamp */
 #define TCP_WINDOW_MAX (1 << 30) /* RFC 7323 2.3 */
 
@@ -116,6 +117,12 @@ static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct th
 		rtt = TCP_LONG_RTT_US;
 	if (queued)
 		rtt += TCP_QUEUE_US;
+	else
+		rtt += TCP_HOST_US;
+	/* One such as loopback's 64 KB isn't sent whole into a window of its size, and waits for a delayed
+	 * ACK. */
+	if (least > 2 * SHARE_USUAL_SEGMENT)
+		least += least + least / 4;
 	window = window >> 32 ? TCP_WINDOW_MAX : window * rtt / 1000000;
 	if (window < least)
 		window = least;

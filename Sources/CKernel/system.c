@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -105,6 +106,11 @@ pid_t kernel_fork_apart(const int *keep, int count)
 			close_range(first, last, 0);
 	}
 	return 0;
+}
+
+int kernel_enter_network(int fd)
+{
+	return setns(fd, CLONE_NEWNET);
 }
 
 int64_t kernel_filesystem_type(int fd)

@@ -98,10 +98,34 @@ extension CgroupDirectory {
     /// Removes the cgroups that dead runs left here and that no process uses. Returns their names.
     public func sweep() -> [String] {
         children().filter { name in
-            guard RunCgroup.id(of: name) != nil, let dead = try? child(name), dead.lock() else { return false }
+            guard let dead = deadRun(name) else { return false }
             dead.removeTree()
             return removeChild(name)
         }
+    }
+
+    /// Finds the cgroups that dead runs left, here and below. With `isRemoving`, removes them, and moves processes that
+    /// are still there up to the cgroup that the run was made in.
+    public func leftovers(isRemoving: Bool) -> [Leftover] {
+        children().flatMap { name in
+            guard let dead = deadRun(name) else {
+                return (try? child(name))?.leftovers(isRemoving: isRemoving) ?? []
+            }
+            var found = Leftover(.cgroup, dead.path)
+            let processes = isRemoving ? dead.moveProcesses(to: self) : dead.population
+            if processes > 0 { found.note = "\(processes) \(processes == 1 ? "process" : "processes") in it" }
+            if isRemoving {
+                dead.removeTree()
+                if !removeChild(name) { found.failure = "\(SystemError("remove cgroup", dead.path))" }
+            }
+            return [found]
+        }
+    }
+
+    /// The cgroup of this name if a run made it that is dead; nobody else takes it for theirs while we have it.
+    private func deadRun(_ name: String) -> CgroupDirectory? {
+        guard RunCgroup.id(of: name) != nil, let dead = try? child(name), dead.lock() else { return nil }
+        return dead
     }
 }
 

@@ -26,31 +26,38 @@ public struct DeadQueues: Sendable {
         devices = dead
     }
 
-    /// What there is, in words.
-    public var described: [String] {
-        filters.map { "filter \($0.handle) of device \($0.device.name)" } + devices.map { "device \($0.name)" }
-    }
-
-    /// Removes all of it.
-    public func remove(log: @escaping UndoLog) {
-        for filter in filters {
-            let subject = "filter \(filter.handle) of device \(filter.device.name), left by a dead run"
-            guard let place = try? IngressPlace(of: filter, log: log) else { continue }
-            place.leave { report(subject, log) { () throws(SystemError) in try filter.remove() } }
+    /// What there is; with `isRemoving`, removed, or with the reason why not.
+    public func leftovers(isRemoving: Bool) -> [Leftover] {
+        filters.map { filter in
+            var found = Leftover(.filter, "\(filter.handle) of \(filter.device.name)")
+            if isRemoving { found.failure = remove(filter).map { "\($0)" } }
+            return found
         }
-        for device in devices {
-            report("device \(device.name), left by a dead run", log) { () throws(SystemError) in
-                try RouteSocket().remove(device.index, named: device.name)
+            + devices.map { device in
+                var found = Leftover(.device, device.name)
+                if isRemoving { found.failure = remove(device).map { "\($0)" } }
+                return found
             }
-        }
     }
 
-    private func report(_ subject: String, _ log: UndoLog, _ remove: () throws(SystemError) -> Void) {
+    private func remove(_ filter: IngressFilter) -> SystemError? {
+        var failure: SystemError?
         do throws(SystemError) {
-            try remove()
-            log("removed \(subject)", false)
+            try IngressPlace(of: filter) { _, _ in }.leave {
+                do throws(SystemError) { try filter.remove() } catch { failure = error }
+            }
         } catch {
-            log("\(error)", true)
+            failure = error
+        }
+        return failure
+    }
+
+    private func remove(_ device: Device) -> SystemError? {
+        do throws(SystemError) {
+            try RouteSocket().remove(device.index, named: device.name)
+            return nil
+        } catch {
+            return error
         }
     }
 }

@@ -44,9 +44,11 @@ public struct IngressPlace: ~Copyable {
         self.log = log
     }
 
-    /// The place of a filter that another process of ours left; nil if it has no priority of ours.
-    init?(of filter: IngressFilter, log: @escaping UndoLog) throws(SystemError) {
-        guard let priority = Priority(rawValue: filter.priority) else { return nil }
+    /// The place of a filter that another process of ours left.
+    init(of filter: IngressFilter, log: @escaping UndoLog) throws(SystemError) {
+        guard let priority = Priority(rawValue: filter.priority) else {
+            throw SystemError("remove", "filter \(filter.handle) of \(filter.device.name)", errno: .invalidArgument)
+        }
         route = try RouteSocket()
         self.priority = priority
         device = filter.device

@@ -74,6 +74,23 @@ public enum Host {
         return stat("/proc/self/ns/net", &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
+    /// Opens the network namespace of that inode, by a process in it or a place that it is mounted on; nil where there
+    /// is none to be seen.
+    public static func openNetworkNamespace(_ inode: UInt64) -> Descriptor? {
+        let processes = (try? Descriptor(opening: "/proc", O_RDONLY | O_DIRECTORY))?.entries(CInt(DT_DIR)) ?? []
+        let mounts = (try? readText("/proc/self/mountinfo"))?.split(separator: "\n") ?? []
+        let places =
+            processes.filter { UInt32($0) != nil }.map { "/proc/\($0)/ns/net" }
+            + mounts.filter { $0.contains(" - nsfs ") }.map { String($0.split(separator: " ")[4]) }
+        for place in places {
+            var status = stat()
+            if stat(place, &status) == 0, UInt64(status.st_ino) == inode {
+                return try? Descriptor(opening: place, O_RDONLY)
+            }
+        }
+        return nil
+    }
+
     /// Keeps our descriptors off the numbers 0 to 2 where the caller closed them.
     public static func occupyStandardDescriptors() throws(SystemError) {
         if kernel_occupy_standard_fds() < 0 { throw SystemError("open", "/dev/null") }

@@ -68,11 +68,11 @@ public final class RecordDirectory: Sendable {
         }
     }
 
-    /// Removes the records of dead runs. `body` gets each before, with its name and what it says, if anything, and
-    /// tells whether it may go.
-    public func removeDead(_ body: (String, RunRecord?) -> Bool) {
+    /// Calls `body` with the record of each dead run, and what it says, if anything; removes those for which it returns
+    /// true.
+    public func removeDead(_ body: (_ path: String, RunRecord?) -> Bool) {
         for name in descriptor.entries() {
-            guard let file = open(name), file.lock(), body(name, file.record) else { continue }
+            guard let file = open(name), file.lock(), body("\(path)/\(name)", file.record) else { continue }
             if file.isNamed(name, in: descriptor) { unlinkat(descriptor.rawValue, name, 0) }
         }
     }

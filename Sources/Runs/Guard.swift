@@ -121,9 +121,7 @@ final class Guard {
         planes = []
         // Its claim to the queue lasts until it is gone altogether.
         waitpid(pid, nil, 0)
-        try? DeadQueues(filterName: PlaneSet.matchName).remove { [log] line, isFailure in
-            log.log(level: isFailure ? .warning : .debug, "\(line)")
-        }
+        removeDeadQueues(Limiter.undoLog(log))
     }
 
     private func take(_ message: Message) {

@@ -125,7 +125,7 @@ struct Limiter: ~Copyable {
         return (left, .keep)
     }
 
-    private static func undoLog(_ log: Logger) -> UndoLog {
+    static func undoLog(_ log: Logger) -> UndoLog {
         { line, isFailure in log.log(level: isFailure ? .warning : .debug, "\(line)") }
     }
 

@@ -26,7 +26,7 @@ struct Shaper: ~Copyable {
     ) throws(SystemError) {
         let watch = try DeviceWatch()
         let route = try RouteSocket()
-        try? DeadQueues(filterName: PlaneSet.matchName).remove(log: log)
+        removeDeadQueues(log)
         let queue = try Queue.ofRun(id, rate: rate, log: log)
         self.watch = watch
         self.route = route

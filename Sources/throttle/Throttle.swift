@@ -9,7 +9,7 @@ struct Throttle: ParsableCommand {
         abstract: "Limit the bandwidth of a command, as nice limits its CPU.",
         usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...]",
         version: version,
-        subcommands: [RunCommand.self],
+        subcommands: [RunCommand.self, CleanupCommand.self],
         defaultSubcommand: RunCommand.self)
 }
 
@@ -32,6 +32,7 @@ enum Main {
             try command.run()
             return 0
         } catch {
+            if let code = error as? ExitCode { return code.rawValue }
             guard Throttle.exitCode(for: error) != .success else {
                 print(Throttle.fullMessage(for: error))
                 return 0
@@ -44,7 +45,7 @@ enum Main {
 
     /// `run` is the default, and a bare `--stats` stands for `--stats=text`.
     private static func normalized(_ words: [String]) -> [String] {
-        let others = ["run", "help", "-h", "--help", "--version", "--generate-completion-script"]
+        let others = ["run", "cleanup", "help", "-h", "--help", "--version", "--generate-completion-script"]
         let isRun = !words.prefix(1).contains { word in others.contains { word == $0 || word.hasPrefix($0 + "=") } }
         return (isRun ? ["run"] : [])
             + words.map { $0 == "--stats" ? "--stats=\(ReportFormat.bareMark)" : $0 }

@@ -133,16 +133,15 @@ import Testing
             let names = ["thr-1", "thr-4194304-2", "thr-2x", "thr1", "thr-7"]
             for name in names { try shell("ip link add \(name) type ifb") }
             try shell("ip link add thr-3 type bridge && ip link set thr-7 alias mine")
-            var log: [String] = []
             do {
                 let live = try Queue.ofRun("5", rate: 1000) { _, _ in }
                 let dead = try DeadQueues(filterName: "x")
-                #expect(dead.described.sorted() == ["device thr-1", "device thr-4194304-2"])
-                dead.remove { log.append("\($1) \($0)") }
+                let expected = ["thr-1", "thr-4194304-2"].map { Leftover(.device, $0) }
+                #expect(dead.leftovers(isRemoving: false) == expected)
+                #expect(dead.leftovers(isRemoving: true) == expected)
                 #expect(try RouteSocket().devices().map(\.name).contains("thr-5"))
                 _ = live.device
             }
-            #expect(log == ["thr-1", "thr-4194304-2"].map { "false removed device \($0), left by a dead run" })
             #expect(Set(try RouteSocket().devices().map(\.name)) == ["lo", "thr-2x", "thr1", "thr-3", "thr-7"])
         }
     }

@@ -116,6 +116,10 @@ ssize_t kernel_receive_fds(int socket, void *_Nonnull data, size_t size, int *_N
  * there. */
 int kernel_occupy_standard_fds(void);
 
+/* Takes the calling thread to another network namespace. Needs CAP_SYS_ADMIN. setns(2) is a GNU call, which
+ * Swift's Glibc lacks. -1 with errno. */
+int kernel_enter_network(int fd);
+
 /* File system type of an open file (f_type of statfs(2), whose type doesn't import); -1 with errno. */
 int64_t kernel_filesystem_type(int fd);
 

@@ -1,0 +1,73 @@
+import CKernel
+import Cgroups
+import Devices
+import Glibc
+import Kernel
+import Programs
+import Records
+import SystemPackage
+
+/// Finds and removes what dead runs left, and nothing of live ones or of others: what is locked is alive.
+public struct Cleanup {
+    private let isRemoving: Bool
+
+    public init(isRemoving: Bool) {
+        self.isRemoving = isRemoving
+    }
+
+    /// All that was found, in the order in which it was removed.
+    public func leftovers() -> [Leftover] {
+        var records: [Leftover] = []
+        var namespaces: Set<UInt64> = []
+        RecordDirectory.forEach { directory in
+            directory.removeDead { path, record in
+                records.append(Leftover(.record, path, note: record.map { "\(printable($0.name)), pid \($0.pid)" }))
+                namespaces.insert(record?.network_namespace ?? 0)
+                return isRemoving
+            }
+        }
+        return cgroups() + devices(in: namespaces) + records
+    }
+
+    private func cgroups() -> [Leftover] {
+        guard let own = try? CgroupDirectory.ofCaller() else { return [] }
+        return top(of: own).leftovers(isRemoving: isRemoving)
+    }
+
+    /// The highest cgroup that is visible here.
+    private func top(of cgroup: consuming CgroupDirectory) -> CgroupDirectory {
+        guard let above = cgroup.above() else { return cgroup }
+        return top(of: above)
+    }
+
+    /// In our network namespace, and in those that dead runs were in and that still are.
+    private func devices(in namespaces: Set<UInt64>) -> [Leftover] {
+        let own = Host.networkNamespace
+        let here = deadQueues()
+        guard let home = try? Descriptor(opening: "/proc/self/ns/net", O_RDONLY) else { return here }
+        return namespaces.subtracting([0, own ?? 0]).reduce(here) { found, inode in
+            guard let other = Host.openNetworkNamespace(inode), kernel_enter_network(other.rawValue) == 0 else {
+                return found
+            }
+            defer { _ = kernel_enter_network(home.rawValue) }
+            return found + deadQueues()
+        }
+    }
+
+    private func deadQueues() -> [Leftover] {
+        (try? DeadQueues(filterName: PlaneSet.matchName))?.leftovers(isRemoving: isRemoving) ?? []
+    }
+}
+
+/// Removes the queues that dead runs left in this network namespace.
+func removeDeadQueues(_ log: UndoLog) {
+    guard let dead = try? DeadQueues(filterName: PlaneSet.matchName) else { return }
+    for leftover in dead.leftovers(isRemoving: true) {
+        log(leftover.failure ?? "removed \(leftover.description), left by a dead run", leftover.failure != nil)
+    }
+}
+
+/// Text from somebody's file without what a terminal would take for orders.
+func printable(_ text: String) -> String {
+    String(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : Character($0) })
+}
