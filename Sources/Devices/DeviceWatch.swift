@@ -10,7 +10,9 @@ public struct DeviceWatch: ~Copyable {
     /// Watches from now on: whoever lists devices after this misses none.
     public init() throws(SystemError) {
         let socket = try RouteSocket()
-        let code = nl_socket_add_membership(socket.pointer, CInt(RTNLGRP_LINK.rawValue))
+        nl_socket_disable_seq_check(socket.pointer)
+        var code = nl_socket_add_membership(socket.pointer, CInt(RTNLGRP_LINK.rawValue))
+        if code >= 0 { code = nl_socket_set_nonblocking(socket.pointer) }
         if code < 0 { throw SystemError("watch", "network devices", errno: Errno(libnl: code)) }
         self.socket = socket
     }
@@ -18,17 +20,16 @@ public struct DeviceWatch: ~Copyable {
     /// Readable when there is something to drain. CLOEXEC.
     public var descriptor: CInt { nl_socket_get_fd(socket.pointer) }
 
-    /// Takes in what came, without waiting. Returns whether anything changed, also when the kernel lost messages.
+    /// Takes in what came, without waiting. Returns whether anything changed but queues, which come and go with each
+    /// run; also true when the kernel lost messages.
     public func drain() -> Bool {
-        // One byte is enough: recv(2) of a datagram throws the rest of it away, and what changed, a new list says.
-        var byte: UInt8 = 0
         var hasChanged = false
-        while true {
-            if recv(descriptor, &byte, 1, CInt(MSG_DONTWAIT)) >= 0 || errno == ENOBUFS {
-                hasChanged = true
-            } else if errno != EINTR {
-                return hasChanged
+        var code: CInt = 0
+        repeat {
+            code = socket.receive { message in
+                if object(in: message, Device.init)?.kind != "ifb" { hasChanged = true }
             }
-        }
+        } while code >= 0
+        return hasChanged || Errno(libnl: code) != .resourceTemporarilyUnavailable
     }
 }

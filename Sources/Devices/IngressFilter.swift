@@ -32,57 +32,31 @@ public struct IngressFilter: Sendable {
         if code < 0 { throw SystemError("attach", "\(name) to \(device.name)", errno: Errno(libnl: code)) }
     }
 
-    private init(_ device: Device, _ priority: UInt16, _ handle: UInt32) {
-        self.device = device
-        self.priority = priority
-        self.handle = handle
-    }
-
     /// The filters of this name at a device's ingress.
     static func all(on device: Device, named name: String) throws(SystemError) -> [IngressFilter] {
-        let route = try RouteSocket()
-        var found = Found(name: name)
-        let code = withUnsafeMutablePointer(to: &found) { found in
-            nl_socket_modify_cb(
-                route.pointer, NL_CB_VALID, NL_CB_CUSTOM,
-                { message, found in
-                    found?.assumingMemoryBound(to: Found.self).pointee.take(message)
-                    return CInt(NL_OK.rawValue)
-                }, found)
-            guard let message = nlmsg_alloc_simple(CInt(RTM_GETTFILTER), CLibNL.NLM_F_DUMP) else {
-                return -CInt(NLE_NOMEM)
-            }
-            var header = tcmsg()
-            header.tcm_ifindex = device.index
-            header.tcm_parent = parent
-            nlmsg_append(message, &header, MemoryLayout<tcmsg>.size, CInt(NLMSG_ALIGNTO))
-            defer { nlmsg_free(message) }
-            let code = nl_send_auto(route.pointer, message)
-            return code < 0 ? code : nl_recvmsgs_default(route.pointer)
+        var request = tcmsg()
+        request.tcm_ifindex = device.index
+        request.tcm_parent = parent
+        var found: [IngressFilter] = []
+        let code = try RouteSocket().ask(RTM_GETTFILTER, request, flags: CLibNL.NLM_F_DUMP) { message in
+            if let filter = IngressFilter(in: message, on: device, named: name) { found.append(filter) }
         }
         if code < 0 { throw SystemError("list", "filters of \(device.name)", errno: Errno(libnl: code)) }
-        return found.places.map { IngressFilter(device, $0.priority, $0.handle) }
+        return found
     }
 
-    /// Collects what a dump tells.
-    private struct Found {
-        let name: String
-        var places: [(priority: UInt16, handle: UInt32)] = []
-
-        mutating func take(_ message: OpaquePointer?) {
-            guard let header = nlmsg_hdr(message), let options = attribute(TCA_OPTIONS, of: header),
-                let text = nla_find(
-                    nla_data(options)?.assumingMemoryBound(to: nlattr.self), nla_len(options), CInt(TCA_BPF_NAME)),
-                String(cString: nla_get_string(text)) == name
-            else { return }
-            let place = nlmsg_data(header).assumingMemoryBound(to: tcmsg.self).pointee
-            places.append((UInt16(place.tcm_info >> 16), place.tcm_handle))
-        }
-
-        private func attribute(_ type: Int, of header: UnsafeMutablePointer<nlmsghdr>) -> UnsafeMutablePointer<nlattr>?
-        {
-            nlmsg_find_attr(header, CInt(MemoryLayout<tcmsg>.size), CInt(type))
-        }
+    /// nil if the message is about another filter.
+    private init?(in message: OpaquePointer, on device: Device, named name: String) {
+        guard let header = nlmsg_hdr(message),
+            let options = nlmsg_find_attr(header, CInt(MemoryLayout<tcmsg>.size), CInt(TCA_OPTIONS)),
+            let first = nla_data(options)?.assumingMemoryBound(to: nlattr.self),
+            let text = nla_find(first, nla_len(options), CInt(TCA_BPF_NAME)),
+            String(cString: nla_get_string(text)) == name
+        else { return nil }
+        let place = nlmsg_data(header).assumingMemoryBound(to: tcmsg.self).pointee
+        self.device = device
+        priority = UInt16(place.tcm_info >> 16)
+        handle = place.tcm_handle
     }
 
     private static let parent = UInt32(TC_H_CLSACT) & 0xffff_0000 | UInt32(TC_H_MIN_INGRESS)

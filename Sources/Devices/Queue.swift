@@ -61,22 +61,24 @@ public struct Queue: ~Copyable {
 
     /// What it holds, and what passed and was dropped since it was made.
     public func statistics() throws(SystemError) -> QueueStatistics {
-        let qdiscs = try Cache("read", "the queue of device \(ifb.name)") {
-            rtnl_qdisc_alloc_cache(ifb.route.pointer, &$0)
+        QueueStatistics(tcp: try leaf(.tcp), rest: try leaf(.rest))
+    }
+
+    /// Not by a dump, which would be of all devices' qdiscs.
+    private func leaf(_ leaf: Handle) throws(SystemError) -> QueueStatistics.Leaf {
+        var request = tcmsg()
+        request.tcm_ifindex = ifb.index
+        request.tcm_parent = leaf.rawValue
+        var found: QueueStatistics.Leaf?
+        // Older kernels answer those who ask for an echo.
+        let code = ifb.route.ask(RTM_GETQDISC, request, flags: NLM_F_ECHO) {
+            found = object(in: $0, QueueStatistics.Leaf.init)
         }
-        let index = ifb.index
-        var leaves: [UInt32: QueueStatistics.Leaf] = [:]
-        for (device, parent, leaf) in qdiscs.map({ qdisc in
-            (rtnl_tc_get_ifindex(qdisc), rtnl_tc_get_parent(qdisc), QueueStatistics.Leaf(qdisc))
-        }) where device == index {
-            leaves[parent] = leaf
+        guard code >= 0, let found else {
+            let hint = "someone has removed it"
+            throw SystemError("read", "the queue of device \(ifb.name)", errno: Errno(libnl: code), hint: hint)
         }
-        guard let tcp = leaves[Queue.tcpClass], let rest = leaves[Queue.restClass] else {
-            throw SystemError(
-                "read", "the queue of device \(ifb.name)", errno: .noSuchFileOrDirectory,
-                hint: "someone has removed it")
-        }
-        return QueueStatistics(tcp: tcp, rest: rest)
+        return found
     }
 }
 

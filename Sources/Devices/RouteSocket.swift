@@ -17,11 +17,48 @@ public struct RouteSocket: ~Copyable {
             nl_socket_free(pointer)
             throw SystemError("open", "a route netlink socket", errno: errno)
         }
+        // No answer must keep a run from ending.
+        var timeout = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(
+            nl_socket_get_fd(pointer), SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         self.pointer = pointer
     }
 
     deinit {
         nl_socket_free(pointer)
+    }
+
+    /// Receives what the kernel sends next, and calls `body` with each message. Returns libnl's error code, or what isn't
+    /// negative.
+    func receive(_ body: (OpaquePointer) -> Void) -> CInt {
+        withoutActuallyEscaping(body) { body in
+            withUnsafePointer(to: body) { body in
+                let argument = UnsafeMutableRawPointer(mutating: body)
+                nl_socket_modify_cb(
+                    pointer, NL_CB_VALID, NL_CB_CUSTOM,
+                    { message, body in
+                        guard let message, let body else { return CInt(NL_STOP.rawValue) }
+                        body.assumingMemoryBound(to: ((OpaquePointer) -> Void).self).pointee(message)
+                        return CInt(NL_OK.rawValue)
+                    }, argument)
+                defer { nl_socket_modify_cb(pointer, NL_CB_VALID, NL_CB_DEFAULT, nil, nil) }
+                return nl_recvmsgs_default(pointer)
+            }
+        }
+    }
+
+    /// Asks about traffic control, and calls `body` with each message of the answer. Returns libnl's error code, or what
+    /// isn't negative.
+    func ask(_ type: Int, _ header: tcmsg, flags: CInt = 0, _ body: (OpaquePointer) -> Void) -> CInt {
+        guard let message = nlmsg_alloc_simple(CInt(type), flags) else { return -CInt(NLE_NOMEM) }
+        defer { nlmsg_free(message) }
+        var header = header
+        nlmsg_append(message, &header, MemoryLayout<tcmsg>.size, CInt(NLMSG_ALIGNTO))
+        // The answer is enough.
+        nl_socket_disable_auto_ack(pointer)
+        defer { nl_socket_enable_auto_ack(pointer) }
+        let code = nl_send_auto(pointer, message)
+        return code < 0 ? code : receive(body)
     }
 
     /// All devices of the namespace, by index.
@@ -59,6 +96,10 @@ struct Cache: ~Copyable {
         var pointer: OpaquePointer?
         let code = dump(&pointer)
         guard code >= 0, let pointer else { throw SystemError(operation, subject, errno: Errno(libnl: code)) }
+        // No answer must keep a run from ending.
+        var timeout = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(
+            nl_socket_get_fd(pointer), SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         self.pointer = pointer
     }
 
@@ -98,4 +139,20 @@ extension Errno {
         default: self = .ioError
         }
     }
+}
+
+/// The object that a message of the kernel's is about, as `transform` sees it.
+func object<Result>(in message: OpaquePointer, _ transform: (OpaquePointer) -> Result) -> Result? {
+    var parsed: OpaquePointer?
+    _ = withUnsafeMutablePointer(to: &parsed) { parsed in
+        nl_msg_parse(
+            message,
+            { object, parsed in
+                nl_object_get(object)
+                parsed?.assumingMemoryBound(to: OpaquePointer?.self).pointee = object
+            }, parsed)
+    }
+    guard let parsed else { return nil }
+    defer { nl_object_put(parsed) }
+    return transform(parsed)
 }

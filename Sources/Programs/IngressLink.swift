@@ -18,7 +18,11 @@ public struct IngressLink: ~Copyable {
         _ planes: borrowing PlaneSet, on device: Int32, named name: String, log: @escaping UndoLog
     ) throws(SystemError) {
         let link = bpf_link_create(planes.shapeDescriptor, device, IngressLink.attachType, nil)
-        if link < 0 { throw SystemError("attach", "throttle_shape to \(name)") }
+        if link < 0 {
+            // kernel/bpf/mprog.c
+            let hint = errno == ERANGE ? "64 programs are attached there already, all that Linux allows" : nil
+            throw SystemError("attach", "throttle_shape to \(name)", hint: hint)
+        }
         self.link = Descriptor(owning: link)
         self.name = name
         self.log = log

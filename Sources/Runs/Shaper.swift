@@ -15,6 +15,8 @@ struct Shaper: ~Copyable {
     private let set: PlaneSet
     private var control: QueueControl
     private var isInUse = false
+    /// Why the last device that could have been shaped isn't.
+    private var refusal: SystemError?
     private var steppedNanoseconds = Host.monotonicNanoseconds
     private let kernel: KernelVersion
     private let channel: Channel
@@ -46,7 +48,8 @@ struct Shaper: ~Copyable {
         try hookDevices()
         if !entries.values.contains(where: { $0.leads }) {
             programs.useQueue(0)
-            throw SystemError("shape", "downloads", errno: .noSuchAddressOrDevice, hint: "no device here allows it")
+            throw refusal
+                ?? SystemError("shape", "downloads", errno: .noSuchAddressOrDevice, hint: "no device here allows it")
         }
     }
 
@@ -96,6 +99,7 @@ struct Shaper: ~Copyable {
                 entries[device.index] = try QueueEntry(
                     device, to: queue.device, hasQdisc: qdiscs.contains(device.index), kernel, set, log)
             } catch {
+                refusal = error
                 channel.say(.info, "device \(device.name) can't be shaped: \(error)")
                 entries[device.index] = QueueEntry(without: device)
             }
