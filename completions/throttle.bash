@@ -19,7 +19,7 @@ _throttle_value() {
 _throttle() {
     # shellcheck disable=SC2034 # _init_completion sets prev
     local cur prev words cword i=1 option options=(
-        --down --up --burst --count --mode --attach --cgroup-parent --name --user --best-effort --stats
+        --down --up --burst --count --mode --attach --cgroup-parent --name --user --systemd --best-effort --stats
         --stats-file --verbose --debug --quiet --help
     )
     _init_completion || return

@@ -52,6 +52,7 @@ complete -c throttle -n 'not __throttle_command' -l cgroup-parent -x -a '(__fish
 complete -c throttle -n 'not __throttle_command' -l name -x -d 'Name for the run in reports'
 complete -c throttle -n 'not __throttle_command' -l user -x -a '(__fish_complete_users)' \
     -d 'Run the command as this user'
+complete -c throttle -n 'not __throttle_command' -l systemd -d 'Run in a cgroup that systemd delegates'
 complete -c throttle -n 'not __throttle_command' -l best-effort -d 'Run without limits where they cannot be set up'
 complete -c throttle -n 'not __throttle_command' -l stats -d 'Report at the end'
 complete -c throttle -n 'not __throttle_command; and string match -q -- "--*" (commandline -ct)' -a '--stats=json' -d 'Report as JSON at the end'

@@ -100,6 +100,11 @@ pid_t kernel_spawn(const struct kernel_spawn *spawn, int *pidfd, const char **fa
 	return pid;
 }
 
+void kernel_exec(char *const *argv, char *const *environment)
+{
+	execvpe(argv[0], argv, environment);
+}
+
 char **kernel_original_environment(int argc, char **argv)
 {
 	/* The kernel lays out the strings of argv, envp and the file name in a row: fs/exec.c,

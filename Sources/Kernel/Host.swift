@@ -74,6 +74,9 @@ public enum Host {
         return String(decoding: buffer[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 
+    /// Whether systemd runs this machine, as sd_booted(3) tells it.
+    public static var hasSystemd: Bool { access("/run/systemd/system", F_OK) == 0 }
+
     /// The inode of our network namespace (namespaces(7)); nil where /proc doesn't tell.
     public static var networkNamespace: UInt64? {
         var status = stat()

@@ -57,6 +57,7 @@ struct RunCommand: ParsableCommand {
     /// Runs the command and reports. Returns how it ended.
     func execute() throws -> Outcome {
         let account = try setup.user.map { try Account($0) }
+        if setup.systemd { try SystemdScope.enter(commandOf: commandWords) }
         let output = try reporting.openOutput()
         let log = Logger(label: "throttle", level: reporting.logLevel)
         let caller = try Caller()

@@ -19,6 +19,7 @@ import Units
         #expect(run.setup.cgroupParent == nil)
         #expect(run.setup.name == nil)
         #expect(run.setup.user == nil)
+        #expect(!run.setup.systemd)
         #expect(!run.setup.bestEffort)
         #expect(run.reporting.stats == nil)
         #expect(run.reporting.statsFile == nil)
@@ -29,7 +30,7 @@ import Units
     @Test func `every option has its effect`() throws {
         let run = try parse(
             "--down", "1M", "--up", "20k", "--burst", "1s", "--count", "wire", "--mode", "police", "--attach", "legacy",
-            "--cgroup-parent", "/cg", "--name", "job.1", "--user", "alice", "--best-effort",
+            "--cgroup-parent", "/cg", "--name", "job.1", "--user", "alice", "--systemd", "--best-effort",
             "--stats=json", "--stats-file", "/f", "--verbose", "--debug", "true")
         let rates = try run.limits.rates()
         #expect(rates.down == .bytesPerSecond(1_000_000))
@@ -41,6 +42,7 @@ import Units
         #expect(run.setup.cgroupParent == "/cg")
         #expect(run.setup.name == "job.1")
         #expect(run.setup.user == "alice")
+        #expect(run.setup.systemd)
         #expect(run.setup.bestEffort)
         #expect(run.reporting.stats == .json)
         #expect(run.reporting.statsFile == "/f")

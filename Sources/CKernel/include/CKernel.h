@@ -49,6 +49,9 @@ struct kernel_spawn {
 pid_t kernel_spawn(const struct kernel_spawn *_Nonnull spawn, int *_Nonnull pidfd,
 		   const char *_Nullable *_Nonnull failed_call);
 
+/* execvpe(3), which Swift's Glibc lacks. Returns if it failed, with errno. */
+void kernel_exec(char *_Nullable const *_Nonnull argv, char *_Nullable const *_Nonnull environment);
+
 /* The environment as the caller gave it: glibc removes LD_* and others from a process with file capabilities.
  */
 char *_Nullable *_Nonnull kernel_original_environment(int argc, char *_Nullable *_Nonnull argv);
