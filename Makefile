@@ -24,7 +24,7 @@ TEST_PACKAGES := bpftool busybox-static clang-format curl iperf3 iproute2 libcap
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
-.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench matrix install uninstall clean
+.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench matrix install setcap uninstall clean
 
 all: build
 
@@ -98,6 +98,13 @@ install:
 	$(Q)install -D -m 644 completions/throttle.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle
 	$(Q)install -D -m 644 completions/_throttle $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle
 	$(Q)install -D -m 644 completions/throttle.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
+
+# Lets ordinary users limit: see CAPABILITIES in the manual page.
+setcap:
+	$(Q)scripts/install-packages libcap2-bin
+	$(Q)test -x $(DESTDIR)$(PREFIX)/bin/throttle || { echo "make setcap: nothing installed yet: run make install first" >&2; \
+		exit 1; }
+	$(Q)setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(DESTDIR)$(PREFIX)/bin/throttle
 
 uninstall:
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/throttle $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1 \

@@ -61,6 +61,7 @@ let package = Package(
                 "Programs", "Cgroups", "Kernel", "Units", "CLibBPF", "CPrograms", "CTestSupport", "TestSupport", system,
             ],
             swiftSettings: strict),
+        .testTarget(name: "CommandsTests", dependencies: ["Commands"], swiftSettings: strict),
         .testTarget(
             name: "RunsTests",
             dependencies: [

@@ -10,6 +10,7 @@ _throttle_value() {
     --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shape police' -- "$cur") ;;
     --attach) mapfile -t COMPREPLY < <(compgen -W 'auto link legacy' -- "$cur") ;;
     --stats) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur") ;;
+    --user) mapfile -t COMPREPLY < <(compgen -u -- "$cur") ;;
     --cgroup-parent) _filedir -d ;;
     --stats-file) _filedir ;;
     esac
@@ -18,8 +19,8 @@ _throttle_value() {
 _throttle() {
     # shellcheck disable=SC2034 # _init_completion sets prev
     local cur prev words cword i=1 option options=(
-        --down --up --burst --count --mode --attach --cgroup-parent --name --best-effort --stats --stats-file
-        --verbose --debug --quiet --help
+        --down --up --burst --count --mode --attach --cgroup-parent --name --user --systemd --best-effort --stats
+        --stats-file --verbose --debug --quiet --help
     )
     _init_completion || return
     if [[ ${words[1]} == help ]] && ((cword > 1)); then
@@ -35,7 +36,7 @@ _throttle() {
             _command_offset $((i + 1))
             return
             ;;
-        -d | -u | --down | --up | --burst | --count | --mode | --attach | --cgroup-parent | --name | --stats-file | --stats)
+        -d | -u | --down | --up | --burst | --count | --mode | --attach | --cgroup-parent | --name | --user | --stats-file | --stats)
             if [[ ${words[i + 1]} == '=' ]]; then
                 ((i++))
                 [[ $cur == '=' ]] && cur=

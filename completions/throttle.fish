@@ -10,7 +10,7 @@ function __throttle_command
             case --
                 set -e words[1]
                 break
-            case -d -u --down --up --burst --count --mode --attach --cgroup-parent --name --stats-file
+            case -d -u --down --up --burst --count --mode --attach --cgroup-parent --name --user --stats-file
                 set -q words[3]; or return 1
                 set -e words[1..2]
             case '-*'
@@ -50,6 +50,9 @@ complete -c throttle -n 'not __throttle_command' -l attach -x -a 'auto link lega
 complete -c throttle -n 'not __throttle_command' -l cgroup-parent -x -a '(__fish_complete_directories)' \
     -d 'Make the cgroup of the run below this one'
 complete -c throttle -n 'not __throttle_command' -l name -x -d 'Name for the run in reports'
+complete -c throttle -n 'not __throttle_command' -l user -x -a '(__fish_complete_users)' \
+    -d 'Run the command as this user'
+complete -c throttle -n 'not __throttle_command' -l systemd -d 'Run in a cgroup that systemd delegates'
 complete -c throttle -n 'not __throttle_command' -l best-effort -d 'Run without limits where they cannot be set up'
 complete -c throttle -n 'not __throttle_command' -l stats -d 'Report at the end'
 complete -c throttle -n 'not __throttle_command; and string match -q -- "--*" (commandline -ct)' -a '--stats=json' -d 'Report as JSON at the end'

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +13,31 @@
 
 #include "CKernel.h"
 
-/* Everything here runs between clone and exec: async-signal-safe calls only. */
+/* Everything from here on to run_child() runs between clone and exec: async-signal-safe calls only. */
+
+/* The calls themselves: glibc's wrappers would have all threads follow, and this process has none of them. */
+static int become_user(const struct kernel_spawn *spawn)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	if (syscall(SYS_setgroups, spawn->group_count, spawn->groups) < 0 ||
+	    syscall(SYS_setresgid, spawn->gid, spawn->gid, spawn->gid) < 0 ||
+	    syscall(SYS_setresuid, spawn->uid, spawn->uid, spawn->uid) < 0)
+		return -1;
+	/* They are gone by now, but for ambient ones and where the caller's securebits(7) keep them. */
+	return (int)syscall(SYS_capset, &header, none);
+}
+
+static _Noreturn void fail(const struct kernel_spawn *spawn, int error, int status)
+{
+	_exit(write(spawn->child_fd, &error, sizeof(error)) == sizeof(error) ? status : 125);
+}
+
 static _Noreturn void run_child(const struct kernel_spawn *spawn)
 {
 	struct sigaction action = {.sa_handler = SIG_IGN};
 	char go;
-	int error;
 
 	/* Else our own copy would keep the end of file away if the parent dies. */
 	close(spawn->parent_fd);
@@ -26,13 +46,12 @@ static _Noreturn void run_child(const struct kernel_spawn *spawn)
 	if (spawn->caller.ignores_sigchld)
 		sigaction(SIGCHLD, &action, NULL);
 	setrlimit(RLIMIT_MEMLOCK, &spawn->caller.memlock);
+	if (spawn->groups && become_user(spawn) < 0)
+		fail(spawn, -errno, 125);
 	/* Signals that came during the set-up meet the command's own dispositions here. */
 	sigprocmask(SIG_SETMASK, &spawn->caller.mask, NULL);
 	execvpe(spawn->argv[0], spawn->argv, spawn->environment);
-	error = errno;
-	if (write(spawn->child_fd, &error, sizeof(error)) != sizeof(error))
-		_exit(125);
-	_exit(error == ENOENT ? 127 : 126);
+	fail(spawn, errno, errno == ENOENT ? 127 : 126);
 }
 
 /* clone3 is refused by seccomp in older containers (ENOSYS): there the child moves itself before exec. */
@@ -79,6 +98,11 @@ pid_t kernel_spawn(const struct kernel_spawn *spawn, int *pidfd, const char **fa
 		return fork_and_move(spawn, pidfd, failed_call);
 	*failed_call = "clone3";
 	return pid;
+}
+
+void kernel_exec(char *const *argv, char *const *environment)
+{
+	execvpe(argv[0], argv, environment);
 }
 
 char **kernel_original_environment(int argc, char **argv)

@@ -100,8 +100,9 @@ public struct RunCgroup: ~Copyable {
     private static func hint(for errno: Errno) -> String? {
         switch errno {
         case .permissionDenied, .notPermitted:
-            "run as root, or in a cgroup that is delegated to you"
-                + " (systemd-run --user --scope -p Delegate=yes throttle …)"
+            "run as root, or in a cgroup that is delegated to you ("
+                + (Host.hasSystemd ? "as throttle run --systemd … does it, or " : "")
+                + "systemd-run --user --scope -p Delegate=yes throttle …)"
         case .readOnlyFileSystem: "the cgroup file system is mounted read-only here, as in unprivileged containers"
         case .operationNotSupportedByDevice: "the cgroup of this process was removed; start a new session"
         default: nil

@@ -6,11 +6,13 @@ import SystemPackage
 /// The command to run: the last words of our own command line, passed on byte by byte.
 public struct Command: Sendable {
     private let count: Int
+    private let account: Account?
 
-    /// The last `count` (at least 1) words.
-    public init(lastWords count: Int) {
+    /// The last `count` (at least 1) words, to be run as a user (nil: as we are).
+    public init(lastWords count: Int, as account: Account? = nil) {
         precondition(count > 0 && count <= CommandLine.argc)
         self.count = count
+        self.account = account
     }
 
     /// For people; bytes that aren't UTF-8 are repaired here.
@@ -28,8 +30,9 @@ public struct Command: Sendable {
         var spawn = kernel_spawn(
             argv: UnsafePointer(arguments + Int(CommandLine.argc) - count),
             environment: UnsafePointer(kernel_original_environment(CommandLine.argc, arguments)),
-            cgroup_fd: cgroup ?? -1, caller: caller.state, child_fd: child.rawValue,
-            parent_fd: parent.rawValue)
+            cgroup_fd: cgroup ?? -1, caller: caller.state, groups: nil, group_count: 0, gid: 0, uid: 0,
+            child_fd: child.rawValue, parent_fd: parent.rawValue)
+        account?.apply(to: &spawn)
         var pidfd: CInt = -1
         var failedCall: UnsafePointer<CChar>?
         let pid = kernel_spawn(&spawn, &pidfd, &failedCall)

@@ -92,7 +92,7 @@ public struct RunningCommand: ~Copyable {
             let change = kernel_child_change(descriptor.rawValue, false, &value)
             if change < 0 { throw SystemError("wait for", "process \(pid)") }
             switch kernel_change(rawValue: UInt32(change)) {
-            case KERNEL_EXITED: return executionError().map { .notExecuted($0) } ?? .exited(value)
+            case KERNEL_EXITED: return try executionError().map { .notExecuted($0) } ?? .exited(value)
             case KERNEL_KILLED: return .killed(signal: value)
             case KERNEL_STOPPED:
                 isStopped = true
@@ -104,11 +104,14 @@ public struct RunningCommand: ~Copyable {
         }
     }
 
-    /// What exec failed with, as the child reported before it ended; nil if it didn't fail.
-    private func executionError() -> Errno? {
+    /// What exec failed with, as the child reported before it ended; nil if it didn't fail. Throws if the child didn't
+    /// get that far, as it couldn't become its user.
+    private func executionError() throws(SystemError) -> Errno? {
         var code: CInt = 0
         let size = MemoryLayout<CInt>.size
-        return recv(channel.rawValue, &code, size, CInt(MSG_DONTWAIT)) == size ? Errno(rawValue: code) : nil
+        guard recv(channel.rawValue, &code, size, CInt(MSG_DONTWAIT)) == size else { return nil }
+        if code < 0 { throw SystemError("become", "the user of --user", errno: Errno(rawValue: -code)) }
+        return Errno(rawValue: code)
     }
 }
 

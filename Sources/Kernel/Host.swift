@@ -27,12 +27,15 @@ public struct KernelVersion: Comparable, Sendable, CustomStringConvertible {
     public var description: String { "\(major).\(minor)" }
 }
 
-/// A capability that limiting needs.
+/// A capability that limiting needs, or running a command as another user.
 public enum Capability: UInt64, CaseIterable, Sendable {
     case bpf = 39
     case netAdmin = 12
     case perfmon = 38
     case sysAdmin = 21
+    case kill = 5
+    case setgid = 6
+    case setuid = 7
 
     /// As setcap(8) spells it.
     public var name: String {
@@ -41,6 +44,9 @@ public enum Capability: UInt64, CaseIterable, Sendable {
         case .netAdmin: "cap_net_admin"
         case .perfmon: "cap_perfmon"
         case .sysAdmin: "cap_sys_admin"
+        case .kill: "cap_kill"
+        case .setgid: "cap_setgid"
+        case .setuid: "cap_setuid"
         }
     }
 }
@@ -57,7 +63,7 @@ public enum Host {
     public static func missingCapabilities(of wanted: [Capability]) -> [Capability] {
         let held = kernel_effective_capabilities()
         let isAdmin = held & 1 << Capability.sysAdmin.rawValue != 0
-        return wanted.filter { held & 1 << $0.rawValue == 0 && !(isAdmin && $0 != .netAdmin) }
+        return wanted.filter { held & 1 << $0.rawValue == 0 && !(isAdmin && [.bpf, .perfmon].contains($0)) }
     }
 
     /// The path of our own binary, as a setcap line needs it.
@@ -67,6 +73,9 @@ public enum Host {
         guard length > 0 else { return "throttle" }
         return String(decoding: buffer[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
+
+    /// Whether systemd runs this machine, as sd_booted(3) tells it.
+    public static var hasSystemd: Bool { access("/run/systemd/system", F_OK) == 0 }
 
     /// The inode of our network namespace (namespaces(7)); nil where /proc doesn't tell.
     public static var networkNamespace: UInt64? {

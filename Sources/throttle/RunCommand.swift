@@ -56,10 +56,12 @@ struct RunCommand: ParsableCommand {
 
     /// Runs the command and reports. Returns how it ended.
     func execute() throws -> Outcome {
+        let account = try setup.user.map { try Account($0) }
+        if setup.systemd { try SystemdScope.enter(commandOf: commandWords) }
         let output = try reporting.openOutput()
         let log = Logger(label: "throttle", level: reporting.logLevel)
         let caller = try Caller()
-        let run = Run(try plan(), Command(lastWords: commandWords), log: log)
+        let run = Run(try plan(), Command(lastWords: commandWords, as: account), log: log)
         let (outcome, report) = try run.execute(as: caller)
         if case .notExecuted(let error) = outcome {
             log.error("can't execute '\(report.command[0])': \(error)")

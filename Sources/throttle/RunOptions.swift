@@ -77,6 +77,14 @@ struct SetupOptions: ParsableArguments {
         transform: { try SetupOptions.name($0) })
     var name: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Run the command as this user: a name or UID of /etc/passwd, or UID:GID.", valueName: "user"))
+    var user: String?
+
+    @Flag(help: "Run in a cgroup that systemd delegates to you (systemd-run).")
+    var systemd = false
+
     @Flag(help: "Run without limits, with a warning, where they can't be set up.")
     var bestEffort = false
 

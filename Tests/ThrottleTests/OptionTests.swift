@@ -18,6 +18,8 @@ import Units
         #expect(run.setup.attach == .auto)
         #expect(run.setup.cgroupParent == nil)
         #expect(run.setup.name == nil)
+        #expect(run.setup.user == nil)
+        #expect(!run.setup.systemd)
         #expect(!run.setup.bestEffort)
         #expect(run.reporting.stats == nil)
         #expect(run.reporting.statsFile == nil)
@@ -28,8 +30,8 @@ import Units
     @Test func `every option has its effect`() throws {
         let run = try parse(
             "--down", "1M", "--up", "20k", "--burst", "1s", "--count", "wire", "--mode", "police", "--attach", "legacy",
-            "--cgroup-parent", "/cg", "--name", "job.1", "--best-effort", "--stats=json", "--stats-file", "/f",
-            "--verbose", "--debug", "true")
+            "--cgroup-parent", "/cg", "--name", "job.1", "--user", "alice", "--systemd", "--best-effort",
+            "--stats=json", "--stats-file", "/f", "--verbose", "--debug", "true")
         let rates = try run.limits.rates()
         #expect(rates.down == .bytesPerSecond(1_000_000))
         #expect(rates.up == .bytesPerSecond(20_000))
@@ -39,6 +41,8 @@ import Units
         #expect(run.setup.attach == .legacy)
         #expect(run.setup.cgroupParent == "/cg")
         #expect(run.setup.name == "job.1")
+        #expect(run.setup.user == "alice")
+        #expect(run.setup.systemd)
         #expect(run.setup.bestEffort)
         #expect(run.reporting.stats == .json)
         #expect(run.reporting.statsFile == "/f")

@@ -31,8 +31,13 @@ struct kernel_spawn {
 	char *_Nullable const *_Nonnull environment;
 	int cgroup_fd; /* directory of the cgroup to start in; -1: the caller's own */
 	struct kernel_caller caller;
+	/* Whom to run it as, without capabilities, and with which supplementary groups; NULL: as we are. */
+	const gid_t *_Nullable groups;
+	size_t group_count;
+	gid_t gid;
+	uid_t uid;
 	/* A socket pair. The child waits for a byte before it goes on, and sends errno (an int) if exec
-	 * fails. */
+	 * fails, negative if it could not become that user. */
 	int child_fd;
 	int parent_fd;
 };
@@ -43,6 +48,9 @@ struct kernel_spawn {
  */
 pid_t kernel_spawn(const struct kernel_spawn *_Nonnull spawn, int *_Nonnull pidfd,
 		   const char *_Nullable *_Nonnull failed_call);
+
+/* execvpe(3), which Swift's Glibc lacks. Returns if it failed, with errno. */
+void kernel_exec(char *_Nullable const *_Nonnull argv, char *_Nullable const *_Nonnull environment);
 
 /* The environment as the caller gave it: glibc removes LD_* and others from a process with file capabilities.
  */
