@@ -24,12 +24,12 @@ public struct DeviceWatch: ~Copyable {
     /// run; also true when the kernel lost messages.
     public func drain() -> Bool {
         var hasChanged = false
-        var code: CInt = 0
-        repeat {
-            code = socket.receive { message in
+        while true {
+            let code = socket.receive { message in
                 if object(in: message, Device.init)?.kind != "ifb" { hasChanged = true }
             }
-        } while code >= 0
-        return hasChanged || Errno(libnl: code) != .resourceTemporarilyUnavailable
+            if code == -CInt(NLE_AGAIN) { return hasChanged }
+            if code < 0 { hasChanged = true }
+        }
     }
 }

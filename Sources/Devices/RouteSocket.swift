@@ -31,20 +31,24 @@ public struct RouteSocket: ~Copyable {
     /// Receives what the kernel sends next, and calls `body` with each message. Returns libnl's error code, or what isn't
     /// negative.
     func receive(_ body: (OpaquePointer) -> Void) -> CInt {
-        withoutActuallyEscaping(body) { body in
-            withUnsafePointer(to: body) { body in
-                let argument = UnsafeMutableRawPointer(mutating: body)
-                nl_socket_modify_cb(
-                    pointer, NL_CB_VALID, NL_CB_CUSTOM,
-                    { message, body in
-                        guard let message, let body else { return CInt(NL_STOP.rawValue) }
-                        body.assumingMemoryBound(to: ((OpaquePointer) -> Void).self).pointee(message)
-                        return CInt(NL_OK.rawValue)
-                    }, argument)
-                defer { nl_socket_modify_cb(pointer, NL_CB_VALID, NL_CB_DEFAULT, nil, nil) }
-                return nl_recvmsgs_default(pointer)
-            }
+        var messages: [OpaquePointer] = []
+        let code = withUnsafeMutablePointer(to: &messages) { messages in
+            nl_socket_modify_cb(
+                pointer, NL_CB_VALID, NL_CB_CUSTOM,
+                { message, messages in
+                    guard let message else { return CInt(NL_STOP.rawValue) }
+                    nlmsg_get(message)
+                    messages?.assumingMemoryBound(to: [OpaquePointer].self).pointee.append(message)
+                    return CInt(NL_OK.rawValue)
+                }, messages)
+            defer { nl_socket_modify_cb(pointer, NL_CB_VALID, NL_CB_DEFAULT, nil, nil) }
+            return nl_recvmsgs_default(pointer)
         }
+        for message in messages {
+            body(message)
+            nlmsg_free(message)
+        }
+        return code
     }
 
     /// Asks about traffic control, and calls `body` with each message of the answer. Returns libnl's error code, or what
@@ -54,11 +58,10 @@ public struct RouteSocket: ~Copyable {
         defer { nlmsg_free(message) }
         var header = header
         nlmsg_append(message, &header, MemoryLayout<tcmsg>.size, CInt(NLMSG_ALIGNTO))
-        // The answer is enough.
-        nl_socket_disable_auto_ack(pointer)
-        defer { nl_socket_enable_auto_ack(pointer) }
-        let code = nl_send_auto(pointer, message)
-        return code < 0 ? code : receive(body)
+        var code = nl_send_auto(pointer, message)
+        if code >= 0 { code = receive(body) }
+        // It comes behind the answer, if that isn't an error; the end of a dump stands for it.
+        return code >= 0 && flags & CLibNL.NLM_F_DUMP == 0 ? nl_wait_for_ack(pointer) : code
     }
 
     /// All devices of the namespace, by index.

@@ -106,6 +106,11 @@ final class Guard {
         return false
     }
 
+    /// Takes in what has come, without waiting.
+    func drain() {
+        while isAlive, kernel_await(input, -1, -1, 0) != 0, listen() {}
+    }
+
     private func hear() -> Bool {
         guard isAlive else { return false }
         var buffer = [UInt8](repeating: 0, count: 4096)

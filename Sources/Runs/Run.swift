@@ -66,6 +66,7 @@ public struct Run {
         let outcome = try started.running.supervise(as: caller, input: keeper?.input ?? -1) {
             keeper?.listen() ?? false
         }
+        keeper?.drain()
         report.hasMoved = cgroup(of: started.running.pid) != home
         started.running.reap()
         var elapsed = Host.monotonicNanoseconds - began

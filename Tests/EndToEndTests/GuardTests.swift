@@ -1,8 +1,9 @@
 import Foundation
 import Testing
 
-/// What a run sets up on devices, and that it goes however the run ends.
-@Suite struct GuardTests {
+/// What a run sets up on devices, and that it goes however the run ends. One after the other, as a cleanup finds what
+/// dead runs left in any network namespace.
+@Suite(.serialized) struct GuardTests {
     let lab: Lab
     let namespace: Namespace
 
@@ -94,13 +95,113 @@ import Testing
         #expect(poll { lab.cgroup.processes.isEmpty })
     }
 
-    @Test func killedGuardCostsTheCommandNothingAndIsReported() throws {
+    /// Kills what runs in our cgroup itself, which no command of a run does, but for some.
+    private func killGuards(but spared: [pid_t]) {
+        for pid in lab.cgroup.processes where !spared.contains(pid) { kill(pid, SIGKILL) }
+        #expect(poll { Set(lab.cgroup.processes).isSubset(of: spared) })
+    }
+
+    @Test(arguments: [false, true])
+    func killedGuardCostsTheCommandNothingAndIsReported(isFilter: Bool) throws {
+        if isFilter { try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"]) }
+        let before = try everything()
         let child = try startShapedRun()
-        for pid in lab.cgroup.processes where pid != child.pid { kill(pid, SIGKILL) }
-        #expect(poll { lab.cgroup.processes == [child.pid] })
+        killGuards(but: [child.pid])
+        #expect(poll { (try? everything()) == before })
+        #expect(lab.cgroup.runs == ["throttle-\(child.pid)"])
         child.closeInput()
         let completed = try child.wait()
         #expect(completed.ending == .exited(3) && completed.stderr.contains("the guard process was ended"))
         #expect(lab.cgroup.children == [])
+    }
+
+    /// Leaves a dead run in our namespace, whose command has ended; a filter leads to its queue. Returns its name.
+    private func leaveDeadRun() throws -> String {
+        let others = lab.cgroup.processes
+        let child = try startShapedRun()
+        child.send(SIGSTOP)
+        killGuards(but: [child.pid] + others)
+        child.send(SIGKILL)
+        #expect(try child.wait().ending == .killed(SIGKILL))
+        child.closeInput()
+        let run = "\(lab.cgroup.path)/throttle-\(child.pid)"
+        #expect(poll { TestCgroup.processes(of: "\(run)/run").isEmpty })
+        #expect(try everything().contains("thr-\(child.pid): "))
+        return "\(child.pid)"
+    }
+
+    /// Words that clean up as if our cgroup were all there is: other tests have dead runs, too.
+    private func cleanup(_ options: String...) -> [String] {
+        let script = #"mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup && exec "$@""#
+        return ["unshare", "-mC", "sh", "-ec", script, "sh", throttlePath, "cleanup"] + options
+    }
+
+    @Test func nextRunRemovesWhatADeadOneLeft() throws {
+        try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"])
+        let id = try leaveDeadRun()
+        #expect(try everything().contains("throttle_match"))
+        let words = throttle("-d", "50k", "--mode", "shape", "--debug") + ["true"]
+        let completed = try lab.start(namespace.entry + words).wait()
+        #expect(completed.ending == .exited(0))
+        for line in ["removed cgroup \(lab.cgroup.path)/throttle-\(id), left by", "removed device thr-\(id), left by"] {
+            #expect(completed.stderr.contains(line), "\(line)")
+        }
+        #expect(poll { (try? everything())?.contains("thr") == false && lab.cgroup.children == [] })
+    }
+
+    @Test func cleanupRemovesWhatDeadRunsLeftAndNothingElse() throws {
+        try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"])
+        let live = try startShapedRun()
+        let before = try everything()
+        let id = try leaveDeadRun()
+        let during = try everything()
+        let names = [
+            "cgroup /sys/fs/cgroup/throttle-\(id)\n", "device thr-\(id)\n",
+        ]
+        let dry = try lab.start(namespace.entry + cleanup("--dry-run")).wait()
+        for name in names { #expect(dry.stdout.contains("would remove \(name)"), "\(name)") }
+        #expect(!dry.stdout.contains("\(live.pid)"))
+        #expect(try everything() == during)
+        // From another network namespace.
+        let removed = try lab.start(cleanup()).wait()
+        #expect(removed.ending == .exited(0) && removed.stderr == "")
+        for name in names { #expect(removed.stdout.contains("removed \(name)"), "\(name)") }
+        #expect(try everything() == before && lab.cgroup.runs == ["throttle-\(live.pid)"])
+        live.closeInput()
+        #expect(try live.wait().ending == .exited(3))
+        let json = try lab.start(namespace.entry + cleanup("--json")).wait()
+        #expect(json.stdout.hasPrefix(#"{"dry_run":false,"leftovers":["#) && !json.stdout.contains(id))
+    }
+
+    @Test func cleanupFreesProcessesOfADeadRun() throws {
+        for method in ["link", "legacy"] {
+            let words = throttle("-d", "50k", "--attach", method) + ["sh", "-c", "echo ready; read x; exit 3"]
+            let child = try lab.start(words, input: .pipe)
+            try child.waitForOutput("ready")
+            for pid in lab.cgroup.processes { kill(pid, SIGKILL) }
+            _ = try child.wait()
+            let command = TestCgroup.processes(of: "\(lab.cgroup.path)/throttle-\(child.pid)/run")
+            #expect(command.count == 1)
+            let removed = try lab.run(cleanup())
+            #expect(removed.stdout.contains("/throttle-\(child.pid) (1 process in it)"))
+            #expect(lab.cgroup.children == [] && lab.cgroup.processes == command)
+            child.closeInput()
+            #expect(poll { lab.cgroup.processes == [] })
+        }
+    }
+
+    /// Kills throttle at random moments, from its start on: whatever it had done by then is undone.
+    @Test func killsAtAnyMomentLeaveNothing() throws {
+        let before = try everything()
+        let storm = try Fixtures.storm.get()
+        let script =
+            #"mkdir -p /run/throttle && mount -t tmpfs -o mode=700 none /run/throttle && "$@" && for i in $(seq 50); do sleep 0.1; [ "$(ls /run/throttle)" ] || exit 0; done; exit 9"#
+        let words = [storm, "150", "20000", "1", "9", throttlePath, "-d", "50k", "--", "sleep", "0.01"]
+        let shell = ["unshare", "-m", "sh", "-ec", script, "sh"]
+        let completed = try lab.start(namespace.entry + shell + words).wait()
+        #expect(completed.ending == .exited(0), "\(completed.stderr)")
+        let lines = completed.stdout.split(separator: "\n")
+        #expect(lines.count == 150 && lines.contains { $0.hasSuffix("killed 9") })
+        #expect(poll { (try? everything()) == before && lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
 }

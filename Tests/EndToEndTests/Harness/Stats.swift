@@ -37,6 +37,8 @@ struct Stats: Decodable {
     let attach_method: String?
     let count: String
     let not_throttled: Bool
+    let left_behind: Int
+    let linger: String
     let warnings: [String]
     let download: Traffic
     let upload: Traffic
