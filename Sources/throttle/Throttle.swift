@@ -1,6 +1,7 @@
 import ArgumentParser
 import Commands
 import Glibc
+import Units
 
 /// The command line as a whole.
 struct Throttle: ParsableCommand {
@@ -36,10 +37,15 @@ enum Main {
                 print(Throttle.fullMessage(for: error))
                 return 0
             }
-            let hint = Throttle.exitCode(for: error) == .validationFailure ? " (see throttle run --help)" : ""
-            OutputFile.standardError("throttle: \(Throttle.message(for: error))\(hint)\n")
+            OutputFile.standardError(complaint(about: error))
             return failure
         }
+    }
+
+    /// The line that tells of a failure.
+    static func complaint(about error: any Error) -> String {
+        let hint = Throttle.exitCode(for: error) == .validationFailure ? " (see throttle run --help)" : ""
+        return "throttle: \(Throttle.message(for: error).printable)\(hint)\n"
     }
 
     /// `run` is the default, and a bare `--stats` stands for `--stats=text`.
