@@ -49,9 +49,10 @@ enum Main {
     }
 
     /// `run` is the default, and a bare `--stats` stands for `--stats=text`.
-    private static func normalized(_ words: [String]) -> [String] {
-        let others = ["run", "help", "-h", "--help", "--version", "--generate-completion-script"]
-        let isRun = !words.prefix(1).contains { word in others.contains { word == $0 || word.hasPrefix($0 + "=") } }
+    static func normalized(_ words: [String]) -> [String] {
+        let completions = "--generate-completion-script"
+        let others = ["run", "help", "-h", "--help", "--version", completions]
+        let isRun = !words.prefix(1).contains { others.contains($0) || $0.hasPrefix(completions + "=") }
         return (isRun ? ["run"] : [])
             + words.map { $0 == "--stats" ? "--stats=\(ReportFormat.bareMark)" : $0 }
     }
