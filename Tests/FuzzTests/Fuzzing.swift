@@ -4,7 +4,7 @@ import TestSupport
 /// What all fuzzers share. Each runs in a process of its own, so that a crash or a hang fails one test, which names its
 /// seed; one after another, as each keeps a CPU busy. THROTTLE_FUZZ_ROUNDS=100 adds 100 new seeds to those that are kept.
 enum Fuzzing {
-    /// The same at every run. A seed that finds something is added.
+    /// The same at every run. What a new one finds goes into a corpus.
     private static let kept: [UInt64] = [1, 2, 3]
     private static let rounds = getenv("THROTTLE_FUZZ_ROUNDS").flatMap { Int(String(cString: $0)) } ?? 0
 

@@ -12,7 +12,7 @@ import Testing
             #"{"schema":1,"id":"7-2","name":"wget","command":["wget","x"],"pid":7,"cgroup":"/throttle-7","#
                 + #""network_namespace":4026531840,"started":1763740800,"down":50000,"up":18446744073709551615}"#,
             "{}", "[]", "null", "\"", "{\"id\":1e999999}", "",
-        ]) + [[UInt8](repeating: UInt8(ascii: "["), count: 5000)]
+        ]) + [513, 5000].map { [UInt8](repeating: UInt8(ascii: "["), count: $0) }
 
     @Test(arguments: Fuzzing.seeds)
     func `bytes are a record that can be written again, or none`(seed: UInt64) async {
