@@ -76,6 +76,14 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+        // Random bad input, within bounds; the release binary's, too.
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "throttle", "Runs", "Records", "Programs", "Cgroups", "Kernel", "Units", "CKernel", "CPrograms",
+                "CTestSupport", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
         // Runs the release binary (`make build`) as a user would.
         .testTarget(name: "EndToEndTests", exclude: ["Fixtures"], swiftSettings: strict),
     ],

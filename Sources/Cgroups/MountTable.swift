@@ -6,8 +6,9 @@ public struct CgroupMount: Equatable, Sendable {
 
     /// All cgroup v2 mounts in `mountinfo`, the last mounted first: it hides earlier ones at its place.
     public static func all(in mountinfo: String) -> [CgroupMount] {
-        mountinfo.split(separator: "\n").reversed().compactMap { line in
-            let fields = line.split(separator: " ")
+        // By bytes: a separator and a mark that combines with it would be one character.
+        mountinfo.utf8.split(separator: UInt8(ascii: "\n")).reversed().compactMap { line in
+            let fields = line.split(separator: UInt8(ascii: " ")).map(Substring.init)
             guard let separator = fields.firstIndex(of: "-"), separator >= 6, separator + 1 < fields.count,
                 fields[separator + 1] == "cgroup2"
             else { return nil }
@@ -17,10 +18,12 @@ public struct CgroupMount: Equatable, Sendable {
 
     /// Where the mount shows `cgroup` (a path of /proc/PID/cgroup); nil if it isn't below the mount's root.
     public func path(of cgroup: String) -> String? {
-        if cgroup.split(separator: "/").contains("..") { return nil }
+        let names = cgroup.utf8.split(separator: UInt8(ascii: "/"))
+        if names.contains(where: { $0.elementsEqual("..".utf8) }) { return nil }
         if root == "/" { return cgroup == "/" ? mountPoint : mountPoint + cgroup }
-        if cgroup == root { return mountPoint }
-        return cgroup.hasPrefix(root + "/") ? mountPoint + cgroup.dropFirst(root.count) : nil
+        guard cgroup.utf8.starts(with: root.utf8) else { return nil }
+        let rest = cgroup.utf8.dropFirst(root.utf8.count)
+        return rest.isEmpty || rest.first == UInt8(ascii: "/") ? mountPoint + Substring(rest) : nil
     }
 
     /// Undoes the octal escapes of mountinfo (`\040` for a space).
@@ -30,6 +33,7 @@ public struct CgroupMount: Equatable, Sendable {
         while let byte = rest.popFirst() {
             let octal = rest.prefix(3)
             if byte == UInt8(ascii: "\\"), octal.count == 3,
+                octal.allSatisfy({ UInt8(ascii: "0")...UInt8(ascii: "7") ~= $0 }),
                 let code = UInt8(String(decoding: octal, as: UTF8.self), radix: 8)
             {
                 bytes.append(code)
@@ -44,8 +48,6 @@ public struct CgroupMount: Equatable, Sendable {
 
 /// The cgroup v2 path in the text of /proc/PID/cgroup: the line of hierarchy 0 (cgroups(7)).
 public func cgroupPath(in procCgroup: String) -> String? {
-    for line in procCgroup.split(separator: "\n") where line.hasPrefix("0::/") {
-        return String(line.dropFirst(3))
-    }
-    return nil
+    let lines = procCgroup.utf8.split(separator: UInt8(ascii: "\n"))
+    return lines.first { $0.starts(with: "0::/".utf8) }.map { String(Substring($0.dropFirst(3))) }
 }

@@ -68,7 +68,7 @@ public struct RunCgroup: ~Copyable {
         guard name.hasPrefix("throttle-") else { return nil }
         let id = name.dropFirst("throttle-".count)
         let parts = id.split(separator: "-", omittingEmptySubsequences: false)
-        return parts.count <= 2 && parts.allSatisfy { UInt32($0) != nil } ? String(id) : nil
+        return parts.count <= 2 && parts.allSatisfy { UInt32($0) != nil && $0.first != "+" } ? String(id) : nil
     }
 
     /// The name of a run's parent cgroup. Processes of several pid namespaces may share a cgroup, so a pid alone can be

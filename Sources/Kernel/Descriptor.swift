@@ -40,17 +40,18 @@ public struct Descriptor: ~Copyable, Sendable {
 
     public func copy() throws(Errno) -> Descriptor { try Descriptor(copying: rawValue) }
 
-    /// Reads to the end of the file.
-    public func readAll() throws(Errno) -> [UInt8] {
+    /// Reads to the end of the file; where that doesn't come, not much more than `limit` bytes.
+    public func readAll(upTo limit: Int = .max) throws(Errno) -> [UInt8] {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
-        while true {
+        while bytes.count <= limit {
             let count = read(rawValue, &buffer, buffer.count)
             if count < 0 && Glibc.errno == EINTR { continue }
             if count < 0 { throw Errno(rawValue: Glibc.errno) }
             if count == 0 { return bytes }
             bytes += buffer[..<count]
         }
+        return bytes
     }
 
     /// The names in this directory: all, or those of one type (DT_DIR, …).

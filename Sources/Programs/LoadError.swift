@@ -17,7 +17,7 @@ public struct LoadError: Error, CustomStringConvertible {
         switch errno {
         case .noFunction: "can't load BPF programs: this kernel is built without BPF (CONFIG_BPF_SYSCALL)"
         case .notPermitted: "can't load BPF programs: \(errno); BPF is locked down here, or RLIMIT_MEMLOCK is too low"
-        default: "can't load BPF programs: \(errno)" + log.suffix(8).map { "\n  \($0)" }.joined()
+        default: "can't load BPF programs: \(errno)" + log.suffix(8).map { "; \($0)" }.joined()
         }
     }
 }

@@ -87,6 +87,9 @@ public final class RecordDirectory: Sendable {
     }
 }
 
+/// What is larger is no record.
+private let maximumSize = 1 << 20
+
 extension Descriptor {
     fileprivate func requireOwner(_ owner: uid_t) throws(Errno) {
         var status = stat()
@@ -96,11 +99,12 @@ extension Descriptor {
 
     fileprivate var isRegular: Bool {
         var status = stat()
-        return fstat(rawValue, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_size <= 1 << 20
+        return fstat(rawValue, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_size <= maximumSize
     }
 
     /// False while a live run has it.
     fileprivate borrowing func lock() -> Bool { flock(rawValue, LOCK_EX | LOCK_NB) == 0 }
 
-    fileprivate var record: RunRecord? { (try? readAll()).flatMap(RunRecord.init(decoding:)) }
+    /// Its owner may be writing it at this moment, without end.
+    fileprivate var record: RunRecord? { (try? readAll(upTo: maximumSize)).flatMap(RunRecord.init(decoding:)) }
 }

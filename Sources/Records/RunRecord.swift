@@ -36,7 +36,9 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
     /// nil if these bytes are no record.
     init?(decoding bytes: [UInt8]) {
-        guard let record = try? JSONDecoder().decode(RunRecord.self, from: Data(bytes)) else { return nil }
+        // A blank behind them, as Foundation traps where data end with the bracket that is nested too deeply, the 513th.
+        let data = Data(bytes + [UInt8(ascii: " ")])
+        guard let record = try? JSONDecoder().decode(RunRecord.self, from: data) else { return nil }
         self = record
     }
 

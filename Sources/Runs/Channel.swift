@@ -17,12 +17,31 @@ struct Message {
     }
 }
 
-/// What a run set up, as one packet tells its guard: names, and descriptors that keep it alive.
-struct Estate {
+/// What a run set up, as one packet tells its guard: names, and descriptors that keep it alive. Those that nobody takes
+/// are closed, so that what the guard refuses isn't kept alive by it.
+struct Estate: ~Copyable {
     /// The name of the parent cgroup, that of the record (empty: none), and how programs were attached.
-    var words: [String]
+    let words: [String]
     /// The locks of the parent cgroup and of the record, if there is one, then links.
-    var descriptors: [CInt]
+    private var descriptors: [CInt]
+
+    init(words: [String], owning descriptors: [CInt]) {
+        self.words = words
+        self.descriptors = descriptors
+    }
+
+    mutating func takeFirst() -> Descriptor? {
+        descriptors.isEmpty ? nil : Descriptor(owning: descriptors.removeFirst())
+    }
+
+    mutating func takeRest() -> [CInt] {
+        defer { descriptors = [] }
+        return descriptors
+    }
+
+    deinit {
+        for descriptor in descriptors { close(descriptor) }
+    }
 }
 
 /// The guard's end of the line to the process that limits.
@@ -45,11 +64,10 @@ struct Channel: Sendable {
         var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
         var count: CInt = 0
         let size = kernel_receive_fds(descriptor, &bytes, bytes.count, &descriptors, &count)
-        if size <= 0 { return nil }
-        let words = bytes.prefix(size).split(separator: 0, omittingEmptySubsequences: false)
-        return Estate(
-            words: words.map { String(decoding: $0, as: UTF8.self) }, descriptors: Array(descriptors.prefix(Int(count)))
-        )
+        let words = bytes.prefix(max(0, size)).split(separator: 0, omittingEmptySubsequences: false)
+        let estate = Estate(
+            words: words.map { String(decoding: $0, as: UTF8.self) }, owning: Array(descriptors.prefix(Int(count))))
+        return size > 0 ? consume estate : nil
     }
 
     /// Whether the other end says that it ends the run; false where it has closed, and maybe left the run to us.
@@ -68,10 +86,10 @@ struct Channel: Sendable {
         _ = Glibc.send(descriptor, [UInt8(0)], 1, CInt(MSG_NOSIGNAL))
     }
 
-    static func send(_ estate: Estate, to descriptor: CInt) throws(SystemError) {
-        let bytes = Array(estate.words.joined(separator: "\0").utf8)
-        let count = CInt(estate.descriptors.count)
-        if kernel_send_fds(descriptor, bytes, bytes.count, estate.descriptors, count) < 0 {
+    /// Sends the words and descriptors of an estate.
+    static func send(_ words: [String], _ descriptors: [CInt], to descriptor: CInt) throws(SystemError) {
+        let bytes = Array(words.joined(separator: "\0").utf8)
+        if kernel_send_fds(descriptor, bytes, bytes.count, descriptors, CInt(descriptors.count)) < 0 {
             throw SystemError("hand the run over to", "the guard process")
         }
     }

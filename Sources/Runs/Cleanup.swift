@@ -21,7 +21,7 @@ public struct Cleanup {
         var namespaces: Set<UInt64> = []
         RecordDirectory.forEach { directory in
             directory.removeDead { path, record in
-                records.append(Leftover(.record, path, note: record.map { "\(printable($0.name)), pid \($0.pid)" }))
+                records.append(Leftover(.record, path, note: record.map { "\($0.name), pid \($0.pid)" }))
                 namespaces.insert(record?.network_namespace ?? 0)
                 return isRemoving
             }
@@ -65,9 +65,4 @@ func removeDeadQueues(_ log: UndoLog) {
     for leftover in dead.leftovers(isRemoving: true) {
         log(leftover.failure ?? "removed \(leftover.description), left by a dead run", leftover.failure != nil)
     }
-}
-
-/// Text from somebody's file without what a terminal would take for orders.
-func printable(_ text: String) -> String {
-    String(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : Character($0) })
 }

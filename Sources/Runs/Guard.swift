@@ -66,16 +66,15 @@ final class Guard {
         _ cgroup: borrowing RunCgroup, _ attachments: borrowing Attachments, _ record: borrowing RecordFile?,
         _ method: AttachMethod
     ) throws(SystemError) {
-        var estate = Estate(
-            words: [cgroup.parent.name, "", method.rawValue], descriptors: [cgroup.parent.descriptor.rawValue])
+        var words = [cgroup.parent.name, "", method.rawValue]
+        var descriptors = [cgroup.parent.descriptor.rawValue]
         switch record {
         case .some(let record):
-            estate.words[1] = record.name
-            estate.descriptors.append(record.descriptor)
+            words[1] = record.name
+            descriptors.append(record.descriptor)
         case nil: break
         }
-        estate.descriptors += attachments.links
-        try Channel.send(estate, to: input)
+        try Channel.send(words, descriptors + attachments.links, to: input)
     }
 
     var isAlive: Bool { input >= 0 }

@@ -78,7 +78,8 @@ struct Guarding {
     private func inherit(
         _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
     ) -> InheritedRun? {
-        channel.receive().flatMap { try? InheritedRun($0, base, records, channel.undoLog) }
+        guard let estate = channel.receive() else { return nil }
+        return try? InheritedRun(estate, base, records, channel.undoLog)
     }
 
     /// Removes what the other process left that was killed while it set up the run.
@@ -97,7 +98,7 @@ struct Guarding {
 }
 
 /// All of a run that outlives the process which set it up, in the hands of its guard. Its scope removes it.
-private struct InheritedRun: ~Copyable {
+struct InheritedRun: ~Copyable {
     // Destroyed in this order.
     private let attachments: Attachments
     private let record: RecordFile?
@@ -106,18 +107,18 @@ private struct InheritedRun: ~Copyable {
     let method: AttachMethod
 
     init(
-        _ estate: Estate, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?,
+        _ estate: consuming Estate, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?,
         _ log: @escaping UndoLog
     ) throws(SystemError) {
-        var descriptors = estate.descriptors[...]
-        guard estate.words.count == 3, let method = AttachMethod(rawValue: estate.words[2]),
-            let lock = descriptors.popFirst(), let copy = try? base.descriptor.copy()
+        let words = estate.words
+        guard words.count == 3, let method = AttachMethod(rawValue: words[2]),
+            let lock = estate.takeFirst(), let copy = try? base.descriptor.copy()
         else { throw SystemError("take over", "the run", errno: .invalidArgument) }
         let cgroup = try RunCgroup(
-            sharing: Descriptor(owning: lock), named: estate.words[0], in: CgroupDirectory(copy, base.path), log: log)
+            sharing: lock, named: words[0], in: CgroupDirectory(copy, base.path), log: log)
         var record: RecordFile?
-        if !estate.words[1].isEmpty, let lock = descriptors.popFirst(), let records {
-            record = try RecordFile(sharing: Descriptor(owning: lock), named: estate.words[1], in: records)
+        if !words[1].isEmpty, let lock = estate.takeFirst(), let records {
+            record = try RecordFile(sharing: lock, named: words[1], in: records)
         }
         let events: CgroupEvents
         do throws(Errno) {
@@ -125,7 +126,7 @@ private struct InheritedRun: ~Copyable {
         } catch {
             throw SystemError("watch", cgroup.parent.path, errno: error)
         }
-        attachments = Attachments(sharing: Array(descriptors))
+        attachments = Attachments(sharing: estate.takeRest())
         self.record = record
         self.events = events
         self.cgroup = cgroup

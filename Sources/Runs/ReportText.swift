@@ -12,7 +12,7 @@ extension Report {
             if direction.limit != .unlimited { lines.append("  \(planes(of: direction.direction))") }
         }
         lines += [leftBehindText].compactMap { $0 } + reasons.map { "NOT THROTTLED: \($0)" }
-        return lines.joined(separator: "\n")
+        return lines.map(\.printable).joined(separator: "\n")
     }
 
     private var outcomeText: String {

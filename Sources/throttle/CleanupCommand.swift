@@ -2,6 +2,7 @@ import ArgumentParser
 import FoundationEssentials
 import Kernel
 import Runs
+import Units
 
 /// `throttle cleanup`: what a killed throttle and its killed guard left.
 struct CleanupCommand: ParsableCommand {
@@ -25,12 +26,12 @@ struct CleanupCommand: ParsableCommand {
             print(try document(found))
         } else {
             for item in found where item.failure == nil {
-                print("\(dryRun ? "would remove" : "removed") \(item.description)")
+                print("\(dryRun ? "would remove" : "removed") \(item.description.printable)")
             }
             if found.isEmpty { print("nothing to clean up") }
         }
         let failures = found.compactMap(\.failure)
-        for failure in failures { OutputFile.standardError("throttle: \(failure)\n") }
+        for failure in failures { OutputFile.standardError("throttle: \(failure.printable)\n") }
         if !failures.isEmpty { throw ExitCode(1) }
     }
 

@@ -1,6 +1,7 @@
 import Glibc
 import Kernel
 import Logging
+import Units
 
 /// Log lines on standard error, each with our name in front.
 struct StandardErrorHandler: LogHandler {
@@ -13,7 +14,8 @@ struct StandardErrorHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        OutputFile.standardError("throttle: \(event.level == .debug ? "debug: " : "")\(event.message)\n")
+        let text = (event.level == .debug ? "debug: " : "") + "\(event.message)".printable
+        OutputFile.standardError("throttle: \(text)\n")
     }
 }
 

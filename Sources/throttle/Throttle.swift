@@ -1,6 +1,7 @@
 import ArgumentParser
 import Commands
 import Glibc
+import Units
 
 /// The command line as a whole.
 struct Throttle: ParsableCommand {
@@ -24,8 +25,8 @@ enum Main {
     }
 
     private static func status(of words: [String]) -> CInt {
+        let words = normalized(words)
         do {
-            let words = normalized(words)
             // Past the root command, which would cost the parser another half a millisecond.
             if words.first == "run" { return try RunCommand.parse(Array(words.dropFirst())).execute().relay() }
             var command = try Throttle.parseAsRoot(words)
@@ -37,16 +38,22 @@ enum Main {
                 print(Throttle.fullMessage(for: error))
                 return 0
             }
-            let hint = Throttle.exitCode(for: error) == .validationFailure ? " (see throttle run --help)" : ""
-            OutputFile.standardError("throttle: \(Throttle.message(for: error))\(hint)\n")
+            OutputFile.standardError(complaint(about: error, of: words.first == "cleanup" ? "cleanup" : "run"))
             return failure
         }
     }
 
+    /// The line that tells of a failure.
+    static func complaint(about error: any Error, of command: String = "run") -> String {
+        let hint = Throttle.exitCode(for: error) == .validationFailure ? " (see throttle \(command) --help)" : ""
+        return "throttle: \(Throttle.message(for: error).printable)\(hint)\n"
+    }
+
     /// `run` is the default, and a bare `--stats` stands for `--stats=text`.
-    private static func normalized(_ words: [String]) -> [String] {
-        let others = ["run", "cleanup", "help", "-h", "--help", "--version", "--generate-completion-script"]
-        let isRun = !words.prefix(1).contains { word in others.contains { word == $0 || word.hasPrefix($0 + "=") } }
+    static func normalized(_ words: [String]) -> [String] {
+        let completions = "--generate-completion-script"
+        let others = ["run", "cleanup", "help", "-h", "--help", "--version", completions]
+        let isRun = !words.prefix(1).contains { others.contains($0) || $0.hasPrefix(completions + "=") }
         return (isRun ? ["run"] : [])
             + words.map { $0 == "--stats" ? "--stats=\(ReportFormat.bareMark)" : $0 }
     }

@@ -27,11 +27,22 @@ import Testing
         (hybrid, "/a b", "/sys/fs/cgroup/unified/a b"),
         (docker, "/docker/4f2a", "/sys/fs/cgroup"),
         (docker, "/docker/4f2a/app/web", "/sys/fs/cgroup/app/web"),
-        (docker, "/docker/4f2ab", nil), (docker, "/docker", nil), (docker, "/", nil),
+        (docker, "/docker/4f2a/\u{301}", "/sys/fs/cgroup/\u{301}"), (docker, "/docker/4f2ab", nil),
+        (docker, "/docker", nil), (docker, "/", nil),
         ("", "/", nil),
     ])
     func `a cgroup is found where its mount shows it`(mountinfo: String, cgroup: String, path: String?) {
         #expect(CgroupMount.all(in: mountinfo).compactMap { $0.path(of: cgroup) }.first == path)
+    }
+
+    @Test(arguments: ["none\r", "\u{301}"])
+    func `a mount's source may be of any bytes`(source: String) {
+        let line = "41 31 0:38 / /cg rw - cgroup2 \(source)"
+        #expect(CgroupMount.all(in: "\(line)\n\(line)\n").count == 2)
+    }
+
+    @Test func `names that are only canonically the same are two`() {
+        #expect(CgroupMount(root: "/caf\u{e9}", mountPoint: "/cg").path(of: "/cafe\u{301}/a") == nil)
     }
 
     @Test func `a container with a cgroup namespace has its own root`() {
@@ -46,7 +57,7 @@ import Testing
         #expect(mount.path(of: "/app") == nil)
     }
 
-    @Test(arguments: ["/..", "/../other", "/../../a/b", "/a/../b"])
+    @Test(arguments: ["/..", "/../other", "/../../a/b", "/a/../b", "/a/../\u{301}b", "/../\u{301}"])
     func `a cgroup outside the namespace is nowhere`(cgroup: String) {
         #expect(CgroupMount(root: "/", mountPoint: "/sys/fs/cgroup").path(of: cgroup) == nil)
     }
@@ -54,6 +65,7 @@ import Testing
     @Test(arguments: [
         (#"/mnt/my\040cgroups"#, "/mnt/my cgroups"), (#"/a\011b\012c"#, "/a\tb\nc"), (#"/back\134040"#, #"/back\040"#),
         (#"/caf\303\251"#, "/café"), (#"/short\04"#, #"/short\04"#), (#"/end\"#, #"/end\"#), (#"/no\999"#, #"/no\999"#),
+        (#"/no\+12"#, #"/no\+12"#),
     ])
     func `octal escapes are undone once`(field: String, path: String) {
         let mounts = CgroupMount.all(in: "41 31 0:38 \(field) \(field) rw - cgroup2 cgroup2 rw")
@@ -89,7 +101,8 @@ import Testing
 
     @Test(arguments: [
         ("0::/\n", "/"), ("0::/user.slice/a:b\n", "/user.slice/a:b"), ("0::/with space", "/with space"),
-        ("0::/../sibling\n", "/../sibling"), ("0::/gone (deleted)\n", "/gone (deleted)"),
+        ("0::/\u{301}a\n", "/\u{301}a"), ("1:pids:/a\r\n0::/b\r\n", "/b\r"), ("0::/../sibling\n", "/../sibling"),
+        ("0::/gone (deleted)\n", "/gone (deleted)"),
         ("9:name=systemd:/init\n8:pids:/p\n0::/v2\n", "/v2"),
         ("12:pids:/x\n1:name=systemd:/y\n", nil), ("", nil), ("0::", nil), ("0:", nil), ("10::/x\n", nil), (":/", nil),
     ])

@@ -18,7 +18,8 @@ import Testing
     @Test(arguments: [
         "throttle-web.service", "throttle-", "throttle", "throttle-1x", "throttle-x", "throttle--1", "throttle-1-",
         "throttle-1-2-3", "throttle-1.scope", "throttle--", "Throttle-1", "xthrottle-1",
-        "throttle-99999999999999999999", "throttle-0x1", "throttle-1 ", "throttle-١", "throttle_1", "run",
+        "throttle-99999999999999999999", "throttle-0x1", "throttle-1 ", "throttle-+1", "throttle-1-+2", "throttle-١",
+        "throttle_1", "run",
     ])
     func `what isn't named like a run stays`(name: String) throws {
         let base = try TestCgroup()

@@ -2,6 +2,7 @@ import CTestSupport
 import Glibc
 import Kernel
 import SystemPackage
+import TestSupport
 import Testing
 import Units
 

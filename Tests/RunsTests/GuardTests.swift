@@ -1,4 +1,7 @@
+import Cgroups
 import Glibc
+import Kernel
+import TestSupport
 import Testing
 
 @testable import Runs
@@ -47,6 +50,25 @@ import Testing
         let messages = heard { $0.say(.warning, String(repeating: "x", count: 100_000)) }
         #expect(messages.map(\.kind) == [.warning])
         #expect(messages.map(\.text) == [String(repeating: "x", count: 4000)])
+    }
+
+    /// By nobody else can it be: its lock is held until then.
+    @Test func `a run that a guard can't take over is swept by it`() async {
+        await #expect(processExitsWith: .success) {
+            let base = try TestCgroup()
+            let directory = try base.open()
+            var ends: [CInt] = [-1, -1]
+            try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
+            let cgroup = try RunCgroup(in: try base.open()) { _, _ in }
+            let lock = cgroup.parent.descriptor.rawValue
+            try Channel.send([cgroup.parent.name, "", "no method"], [lock, lock, 0], to: ends[0])
+            cgroup.leave()
+            #expect(throws: SystemError.self) {
+                guard let estate = Channel(descriptor: ends[1], isDebugging: true).receive() else { return }
+                _ = try InheritedRun(estate, directory, nil) { _, _ in }
+            }
+            #expect(directory.sweep().count == 1)
+        }
     }
 
     @Test func `nobody has to listen`() {

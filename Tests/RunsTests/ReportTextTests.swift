@@ -23,6 +23,11 @@ import Units
                 """)
     }
 
+    @Test func `a command's name can't forge a line`() {
+        let lines = makeReport(name: "a\nupload: \u{1b}[2J").text.split(separator: "\n")
+        #expect(lines.first == #"a\nupload: \u{1B}[2J: running after 0.00 s"#)
+    }
+
     @Test func `a report tells what held each limit`() {
         var report = makeReport(down: .bytesPerSecond(50_000), up: .bytesPerSecond(50_000))
         report.planes = [.police, .pace, .shape, .window]

@@ -60,5 +60,6 @@ private func throttle(_ words: String) throws -> (status: CInt, output: String) 
     @Test func `a word that is no subcommand starts a run`() throws {
         #expect(try throttle("runner 2>&1").output.contains("No limit given"))
         #expect(try throttle("-- help 2>&1").output.contains("No limit given"))
+        for word in ["help=1", "--version=1", "-h=1", "run=1"] { #expect(Main.normalized([word]) == ["run", word]) }
     }
 }

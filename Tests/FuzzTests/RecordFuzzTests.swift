@@ -1,0 +1,136 @@
+import Glibc
+import Kernel
+import TestSupport
+import Testing
+
+@testable import Records
+
+@Suite(.serialized) struct RecordFuzzTests {
+    private static let records =
+        Corpus.bytes([
+            RunRecord(id: "1", name: "a", command: ["a", "\u{1b}"], cgroup: "/a", down: 1, up: nil).encoded,
+            #"{"schema":1,"id":"7-2","name":"wget","command":["wget","x"],"pid":7,"cgroup":"/throttle-7","#
+                + #""network_namespace":4026531840,"started":1763740800,"down":50000,"up":18446744073709551615}"#,
+            "{}", "[]", "null", "\"", "{\"id\":1e999999}", "",
+        ]) + [513, 5000].map { [UInt8](repeating: UInt8(ascii: "["), count: $0) }
+
+    @Test(arguments: Fuzzing.seeds)
+    func `bytes are a record that can be written again, or none`(seed: UInt64) async {
+        await #expect(processExitsWith: .success) { [seed] in
+            try Fuzzing.run(seed: seed, times: 2000) { random in
+                let bytes = random.mutated(RecordFuzzTests.records)
+                guard let record = RunRecord(decoding: bytes) else { return }
+                #expect(RunRecord(decoding: Array(record.encoded.utf8)) == record, "seed \(seed): \(bytes)")
+            }
+        }
+    }
+
+    /// Whatever its owner has put there.
+    @Test(arguments: Fuzzing.seeds)
+    func `only the files of dead runs leave the directory`(seed: UInt64) async {
+        await #expect(processExitsWith: .success) { [seed] in
+            try Fuzzing.run(seed: seed, times: 60) { random in
+                let place = try Place()
+                let directory = try RecordDirectory(in: place.path, creating: true)
+                for number in 0..<random.below(16) {
+                    place.add(random.name(number), random.pick(Kind.allCases), random.mutated(RecordFuzzTests.records))
+                }
+                let input = "seed \(seed): \(place.kinds.map { "\(String(decoding: $0, as: UTF8.self)): \($1)" })"
+                let alive = place.kinds.values.count { $0 == .locked }
+                #expect(directory.live().count <= alive && place.removed.isEmpty, "\(input)")
+                directory.removeDead { _, _ in false }
+                #expect(place.removed.isEmpty, "\(input)")
+                directory.removeDead { _, _ in true }
+                #expect(place.removed == place.dead, "\(input)")
+                #expect(try readText(place.outside) == "whole", "\(input)")
+            }
+        }
+    }
+
+    @Test func `a file without an end is not read for ever`() throws {
+        let zeros = try Descriptor(opening: "/dev/zero", O_RDONLY)
+        #expect(try zeros.readAll(upTo: 1 << 20).count < 2 << 20)
+    }
+}
+
+extension SeededGenerator {
+    /// A name of any bytes, mostly.
+    fileprivate mutating func name(_ number: Int) -> [UInt8] {
+        let rest = below(2) == 0 ? [] : mutated(Corpus.bytes(["-1", ".tmp", "é"]))
+        return Array("\(number)".utf8) + rest.filter { $0 != 0 && $0 != UInt8(ascii: "/") }
+    }
+}
+
+private enum Kind: CaseIterable {
+    case plain, locked, huge, pipe, directory, socket, device, hardLink, link, looseLink, linkToItself
+}
+
+/// A directory of records that holds more than records, and a file beside it that nothing may happen to.
+private final class Place {
+    let path: String
+    var outside: String { path + "/outside" }
+    private(set) var kinds: [[UInt8]: Kind] = [:]
+    private var locks: [CInt] = []
+
+    init() throws {
+        var template = Array("/tmp/throttle-fuzz-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw SystemError("make", "a directory in /tmp") }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        _ = write(Array("whole".utf8), to: Array(outside.utf8CString))
+    }
+
+    deinit {
+        locks.forEach { close($0) }
+        for name in kinds.keys where unlink(entry(name)) != 0 { rmdir(entry(name)) }
+        unlink(outside)
+        rmdir(path + "/throttle")
+        rmdir(path)
+    }
+
+    func add(_ name: [UInt8], _ kind: Kind, _ content: [UInt8]) {
+        let entry = entry(name)
+        let isMade =
+            switch kind {
+            case .plain: write(content, to: entry)
+            case .locked: write(content, to: entry) && lock(entry)
+            case .huge: write(content, to: entry) && truncate(entry, 1 << 40) == 0
+            case .pipe: mkfifo(entry, 0o600) == 0
+            case .directory: mkdir(entry, 0o700) == 0
+            case .socket: mknod(entry, S_IFSOCK | 0o600, 0) == 0
+            case .device: mknod(entry, S_IFCHR | 0o600, 0x103) == 0  // /dev/null
+            case .hardLink: Glibc.link(outside, entry) == 0
+            case .link: symlink(outside, entry) == 0
+            case .looseLink: symlink("nowhere", entry) == 0
+            case .linkToItself: symlink(entry, entry) == 0
+            }
+        if isMade { kinds[name] = kind }
+    }
+
+    /// Names that are gone.
+    var removed: Set<[UInt8]> {
+        var status = stat()
+        return Set(kinds.keys.filter { lstat(entry($0), &status) != 0 })
+    }
+
+    /// Names that are to go: no name of ours is anything but UTF-8.
+    var dead: Set<[UInt8]> {
+        Set(
+            kinds.filter { [.plain, .hardLink].contains($1) && Array(String(decoding: $0, as: UTF8.self).utf8) == $0 }
+                .keys)
+    }
+
+    private func entry(_ name: [UInt8]) -> [CChar] {
+        "\(path)/throttle/".utf8CString.dropLast() + name.map { CChar(bitPattern: $0) } + [0]
+    }
+
+    private func write(_ bytes: [UInt8], to path: [CChar]) -> Bool {
+        let file = open(path, O_WRONLY | O_CREAT | O_EXCL, 0o600)
+        defer { if file >= 0 { close(file) } }
+        return Glibc.write(file, bytes, bytes.count) == bytes.count
+    }
+
+    private func lock(_ path: [CChar]) -> Bool {
+        locks.append(open(path, O_RDONLY))
+        return flock(locks.last ?? -1, LOCK_EX | LOCK_NB) == 0
+    }
+}
