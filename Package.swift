@@ -25,7 +25,7 @@ let package = Package(
         .target(name: "Kernel", dependencies: ["CKernel", system], swiftSettings: strict),
         .target(name: "Cgroups", dependencies: ["Kernel"], swiftSettings: strict),
         .target(
-            name: "Programs", dependencies: ["Kernel", "Units", "CLibBPF", "CPrograms"],
+            name: "Programs", dependencies: ["Kernel", "Units", "CKernel", "CLibBPF", "CPrograms"],
             swiftSettings: strict),
         .target(name: "Devices", dependencies: ["Kernel", "CLibNL", system], swiftSettings: strict),
         .target(name: "Records", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
@@ -39,7 +39,7 @@ let package = Package(
         .executableTarget(
             name: "throttle",
             dependencies: [
-                "Runs", logging, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Records", "Runs", logging, .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
 

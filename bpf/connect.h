@@ -29,7 +29,7 @@ static __always_inline bool tcp_set(struct bpf_sock_ops *ops, int level, int opt
 static __always_inline void tcp_bound_segments(struct bpf_sock_ops *ops)
 {
 	/* Less 1, as 0 means unlimited. */
-	__u64 down = run.limit[THROTTLE_DOWN].rate - 1, up = run.limit[THROTTLE_UP].rate - 1;
+	__u64 down = limit_of(THROTTLE_DOWN)->rate - 1, up = limit_of(THROTTLE_UP)->rate - 1;
 	__u64 rate = down < up ? down : up;
 	__u64 bytes = share_segment(rate);
 
@@ -42,9 +42,9 @@ static __always_inline void tcp_bound_segments(struct bpf_sock_ops *ops)
 /* Keeps what comes before the first callback within the burst. */
 static __always_inline void tcp_bound_first_window(struct bpf_sock_ops *ops)
 {
-	__u64 segments = run.limit[THROTTLE_DOWN].rate / 20 / SHARE_USUAL_SEGMENT;
+	__u64 segments = limit_of(THROTTLE_DOWN)->rate / 20 / SHARE_USUAL_SEGMENT;
 
-	if (run.limit[THROTTLE_DOWN].mult && segments < 64)
+	if (limit_of(THROTTLE_DOWN)->mult && segments < 64)
 		ops->reply = segments < 2 ? 2 : (__u32)segments;
 }
 

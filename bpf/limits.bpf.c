@@ -66,7 +66,7 @@ static __always_inline bool passes(struct __sk_buff *skb, struct packet *packet,
 	ports[skb->local_port & 0xffff] = 1;
 	read_packet(packet, skb);
 	wire_bytes = packet_wire_bytes(packet, skb->gso_segs, skb->gso_size);
-	if (!within_limit(&run.limit[direction], meter, packet, wire_bytes))
+	if (!within_limit(limit_of(direction), meter, packet, wire_bytes))
 		return false;
 	__sync_fetch_and_add(&meter->passed_packets, 1);
 	__sync_fetch_and_add(&meter->passed_payload_bytes, packet->payload);
@@ -145,6 +145,10 @@ int throttle_wit_up(struct __sk_buff *skb)
 	return witness(skb, THROTTLE_UP);
 }
 
+/* What TCP calls throttle_tcp() for, also where there is no limit yet. */
+#define CALLBACKS \
+	(BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
+
 /* Marks the run's sockets. */
 SEC("cgroup/sock_create")
 int throttle_sock(struct bpf_sock *sk)
@@ -173,7 +177,7 @@ int throttle_calls(struct bpf_sock_ops *ops)
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		bpf_sock_ops_cb_flags_set(ops, run.callbacks);
+		bpf_sock_ops_cb_flags_set(ops, CALLBACKS);
 	}
 	return PASS;
 }

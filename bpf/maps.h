@@ -11,6 +11,12 @@
 
 struct throttle_run run SEC(".data.run") = {};
 
+/* What a direction may do now. */
+static __always_inline const struct throttle_limit *limit_of(enum throttle_direction direction)
+{
+	return &run.limits[run.slot & 1][direction & 1];
+}
+
 /* Whether a socket of the run was seen at a local port: what isn't here costs bystanders no lookup. */
 __u8 ports[65536];
 

@@ -42,7 +42,7 @@ static __always_inline void tcp_mark_active(struct throttle_socket *socket, enum
  */
 __noinline __u64 throttle_share(__u32 direction, bool even, __u64 now)
 {
-	const struct throttle_limit *limit = &run.limit[direction & 1];
+	const struct throttle_limit *limit = limit_of(direction);
 	struct throttle_share *share = &run.share[direction & 1];
 
 	share_roll(share, limit, now);
@@ -81,7 +81,7 @@ static __always_inline void tcp_pace(struct bpf_sock_ops *ops, struct throttle_s
 {
 	__u64 before = socket->pacing_rate, rate, change;
 
-	if (!run.limit[THROTTLE_UP].mult)
+	if (!limit_of(THROTTLE_UP)->mult)
 		return;
 	tcp_mark_active(socket, THROTTLE_UP);
 	rate = throttle_share(THROTTLE_UP, false, bpf_ktime_get_ns());
@@ -109,7 +109,7 @@ static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct th
 	__u64 now = bpf_ktime_get_ns(), window;
 	__u32 tick = (__u32)(now >> TCP_TICK_SHIFT);
 
-	if (!run.limit[THROTTLE_DOWN].mult)
+	if (!limit_of(THROTTLE_DOWN)->mult)
 		return;
 	tcp_mark_active(socket, THROTTLE_DOWN);
 	window = throttle_share(THROTTLE_DOWN, queued, now);

@@ -84,13 +84,14 @@ struct throttle_queue {
 };
 
 struct throttle_run {
-	struct throttle_limit limit[THROTTLE_DIRECTIONS];
+	/* Two, so that both directions' limits change at once: `slot` says which one holds. */
+	struct throttle_limit limits[2][THROTTLE_DIRECTIONS];
 	struct throttle_meter meter[THROTTLE_DIRECTIONS];
 	struct throttle_witness witness[THROTTLE_DIRECTIONS];
 	struct throttle_share share[THROTTLE_DIRECTIONS];
 	struct throttle_tcp tcp;
 	struct throttle_queue queue;
-	__u32 callbacks; /* BPF_SOCK_OPS_*_CB_FLAG: what TCP calls throttle_tcp() for */
+	__u32 slot;
 	__u32 pad;
 	__u64 hold_until_ns; /* until then no TCP connection is begun; 0: there is nothing to wait for */
 };

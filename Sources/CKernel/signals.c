@@ -29,7 +29,7 @@ int kernel_next_signal(int fd, int other, int changing, bool wait, struct kernel
 {
 	struct signalfd_siginfo info;
 
-	if (!(kernel_await(fd, other, changing, wait ? -1 : 0) & 1))
+	if (!(kernel_await(fd, other, -1, changing, wait ? -1 : 0) & 1))
 		return 0;
 	if (TEMP_FAILURE_RETRY(read(fd, &info, sizeof(info))) != sizeof(info))
 		return -1;

@@ -25,18 +25,22 @@ int kernel_occupy_standard_fds(void)
 	return 0;
 }
 
-int kernel_await(int first, int second, int changing, int milliseconds)
+int kernel_await(int first, int second, int third, int changing, int milliseconds)
 {
 	/* Negative descriptors are passed over. */
 	struct pollfd fds[] = {
 		{.fd = first, .events = POLLIN},
 		{.fd = second, .events = POLLIN},
+		{.fd = third, .events = POLLIN},
 		{.fd = changing, .events = POLLPRI},
 	};
+	int ready = 0;
 
-	if (poll(fds, 3, milliseconds) <= 0)
+	if (poll(fds, 4, milliseconds) <= 0)
 		return 0;
-	return (fds[0].revents ? 1 : 0) | (fds[1].revents ? 2 : 0) | (fds[2].revents ? 4 : 0);
+	for (int i = 0; i < 4; i++)
+		ready |= fds[i].revents ? 1 << i : 0;
+	return ready;
 }
 
 /* Room for the descriptors of one packet. */
@@ -158,6 +162,14 @@ int kernel_socket_family(int fd)
 	socklen_t size = sizeof(family);
 
 	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 ? -1 : family;
+}
+
+int64_t kernel_peer_user(int socket)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ? -1 : (int64_t)peer.uid;
 }
 
 uint64_t kernel_monotonic_ns(void)

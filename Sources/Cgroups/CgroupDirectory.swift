@@ -106,14 +106,3 @@ public struct CgroupDirectory: ~Copyable, Sendable {
         kernel_filesystem_type(descriptor.rawValue) == Int64(CGROUP2_SUPER_MAGIC)
     }
 }
-
-/// Runs `body` and names what was tried if it fails.
-func attempting<Result: ~Copyable>(
-    _ operation: String, _ subject: String, hint: String? = nil, _ body: () throws(Errno) -> Result
-) throws(SystemError) -> Result {
-    do {
-        return try body()
-    } catch {
-        throw SystemError(operation, subject, errno: error, hint: hint)
-    }
-}

@@ -23,7 +23,7 @@ extension CgroupDirectory {
             guard errno == EBUSY, let child = try? child(name), child.processes().isEmpty,
                 child.children().isEmpty, let events = try? child.events()
             else { return false }
-            _ = kernel_await(-1, -1, events.descriptor, 10)
+            _ = kernel_await(-1, -1, -1, events.descriptor, 10)
         }
         return false
     }
@@ -71,7 +71,7 @@ extension CgroupDirectory {
         guard let events = try? events() else { return send(SIGKILL) }
         for _ in 0..<100 where events.isPopulated {
             if (try? all?.write("1")) == nil { send(SIGKILL) }
-            _ = kernel_await(-1, -1, events.descriptor, 10)
+            _ = kernel_await(-1, -1, -1, events.descriptor, 10)
         }
     }
 

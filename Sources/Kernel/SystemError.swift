@@ -22,3 +22,14 @@ public struct SystemError: Error, CustomStringConvertible {
         "can't \(operation) \(subject): \(errno)" + (hint.map { "; \($0)" } ?? "")
     }
 }
+
+/// Runs `body` and names what was tried if it fails.
+public func attempting<Result: ~Copyable>(
+    _ operation: String, _ subject: String, hint: String? = nil, _ body: () throws(Errno) -> Result
+) throws(SystemError) -> Result {
+    do {
+        return try body()
+    } catch {
+        throw SystemError(operation, subject, errno: error, hint: hint)
+    }
+}

@@ -1,3 +1,4 @@
+import CKernel
 import CLibBPF
 import CPrograms
 import Glibc
@@ -70,11 +71,30 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
         try object.load()
         shared = try SharedMemory(of: object)
         self.object = object
-        shared.run.pointee.limit = (down.encoded, up.encoded)
-        var callbacks = UInt32(BPF_SOCK_OPS_RETRANS_CB_FLAG)
-        if up.rate != .unlimited { callbacks |= UInt32(BPF_SOCK_OPS_RTT_CB_FLAG) }
-        if down.rate != .unlimited { callbacks |= UInt32(BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG) }
-        shared.run.pointee.callbacks = callbacks
+        setLimits(down: down, up: up)
+    }
+
+    /// Changes both limits at once, from the next packet on.
+    public func setLimits(down: Limit, up: Limit) {
+        let run = shared.run
+        let now = Host.monotonicNanoseconds
+        if run.pointee.slot == 0 {
+            run.pointee.limits.1 = (down.encoded, up.encoded)
+        } else {
+            run.pointee.limits.0 = (down.encoded, up.encoded)
+        }
+        kernel_fence()
+        run.pointee.slot = 1 - run.pointee.slot
+        // A debt at the old rate may be minutes at the new one.
+        run.pointee.meter.0.tat = min(run.pointee.meter.0.tat, now)
+        run.pointee.meter.1.tat = min(run.pointee.meter.1.tat, now)
+    }
+
+    /// The limit that holds now.
+    public func rate(_ direction: Direction) -> Rate {
+        let limits = shared.run.pointee.slot == 0 ? shared.run.pointee.limits.0 : shared.run.pointee.limits.1
+        let rate = direction == .down ? limits.0.rate : limits.1.rate
+        return rate == 0 ? .unlimited : .bytesPerSecond(rate)
     }
 
     private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }

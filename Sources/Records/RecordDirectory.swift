@@ -60,11 +60,11 @@ public final class RecordDirectory: Sendable {
         }
     }
 
-    /// The records of live runs.
-    public func live() -> [RunRecord] {
+    /// The records of live runs, each with its name.
+    public func live() -> [(name: String, RunRecord)] {
         descriptor.entries().compactMap { name in
             guard let file = open(name), !file.lock() else { return nil }
-            return file.record
+            return file.record.map { (name, $0) }
         }
     }
 
@@ -73,7 +73,7 @@ public final class RecordDirectory: Sendable {
     public func removeDead(_ body: (_ path: String, RunRecord?) -> Bool) {
         for name in descriptor.entries() {
             guard let file = open(name), file.lock(), body("\(path)/\(name)", file.record) else { continue }
-            if file.isNamed(name, in: descriptor) { unlinkat(descriptor.rawValue, name, 0) }
+            if file.isNamed(name, in: descriptor) { removeRecord(name, in: descriptor) }
         }
     }
 

@@ -93,8 +93,12 @@ public struct RecordFile: ~Copyable {
     /// What keeps the record alive in whatever process has it.
     public var descriptor: CInt { file.rawValue }
 
-    public func write(_ record: RunRecord) throws(Errno) {
-        try file.write(record.encoded + "\n")
+    public func write(_ record: RunRecord) throws(SystemError) {
+        do {
+            try file.write(record.encoded + "\n")
+        } catch {
+            throw SystemError("write", "the record \(name)", errno: error)
+        }
     }
 
     /// Takes our hands off: another process has the lock, too, and removes the file.
@@ -103,8 +107,14 @@ public struct RecordFile: ~Copyable {
     }
 
     deinit {
-        if !isLeft && file.isNamed(name, in: directory) { unlinkat(directory.rawValue, name, 0) }
+        if !isLeft && file.isNamed(name, in: directory) { removeRecord(name, in: directory) }
     }
+}
+
+/// Removes a record, and the socket that a killed guard may have left.
+func removeRecord(_ name: String, in directory: borrowing Descriptor) {
+    unlinkat(directory.rawValue, name + ControlSocket.suffix, 0)
+    unlinkat(directory.rawValue, name, 0)
 }
 
 extension Descriptor {

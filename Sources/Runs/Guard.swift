@@ -1,5 +1,6 @@
 import CKernel
 import Cgroups
+import Commands
 import Devices
 import Glibc
 import Kernel
@@ -25,7 +26,7 @@ final class Guard {
 
     /// Forks the guard of a run in `base`, which waits for what it is to guard.
     init(
-        _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
         _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, log: Logger
     ) throws(SystemError) {
         mode = plan.mode
@@ -42,7 +43,8 @@ final class Guard {
         let parent = getpid()
         pid = kernel_fork_apart(own, CInt(own.count))
         if pid == 0 {
-            Guarding(plan: plan, kernel: kernel, channel: channel, parent: parent).work(programs, base, records)
+            var life = Guarding(plan: plan, command: command, kernel: kernel, channel: channel, parent: parent)
+            life.work(programs, base, records)
             _exit(0)
         }
         close(ends[1])
@@ -107,7 +109,7 @@ final class Guard {
 
     /// Takes in what has come, without waiting.
     func drain() {
-        while isAlive, kernel_await(input, -1, -1, 0) != 0, listen() {}
+        while isAlive, kernel_await(input, -1, -1, -1, 0) != 0, listen() {}
     }
 
     private func hear() -> Bool {

@@ -1,20 +1,34 @@
 import CKernel
 import Cgroups
+import Commands
 import Glibc
 import Kernel
 import Programs
 import Records
 import SystemPackage
+import Units
 
 /// The guard's life.
 struct Guarding {
-    let plan: RunPlan
+    /// Its limits may change.
+    var plan: RunPlan
+    let command: Command
     let kernel: KernelVersion
     let channel: Channel
     /// The process that limits.
     let parent: pid_t
 
-    func work(
+    private let began = Host.monotonicNanoseconds
+
+    init(plan: RunPlan, command: Command, kernel: KernelVersion, channel: Channel, parent: pid_t) {
+        self.plan = plan
+        self.command = command
+        self.kernel = kernel
+        self.channel = channel
+        self.parent = parent
+    }
+
+    mutating func work(
         _ programs: borrowing ProgramSet, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
     ) {
         // Loaded beside what the other process sets up.
@@ -26,7 +40,8 @@ struct Guarding {
         var keeper = setUp(loaded, run, programs)
         programs.holdConnections(milliseconds: 0)
         if let records { sweep(records) }
-        guardRun(run, &keeper, programs)
+        let control = listen(run, records)
+        guardRun(run, control, &keeper, programs)
         keeper?.stop(programs)
         keeper = nil
         channel.finish()
@@ -34,7 +49,7 @@ struct Guarding {
 
     private func load(_ programs: borrowing ProgramSet) -> PlaneSet? {
         do {
-            return plan.isLimited ? try PlaneSet(sharing: programs) : nil
+            return try PlaneSet(sharing: programs)
         } catch {
             channel.say(.obstacle, "\(error)")
             return nil
@@ -47,8 +62,7 @@ struct Guarding {
         guard let set else { return nil }
         do {
             let keeper = try PlaneKeeper(plan, kernel, set, programs, run.cgroup, run.method, channel)
-            let planes = keeper.planes.map(\.rawValue).sorted() + ["police"]
-            channel.say(.ready, "\(planes.joined(separator: " ")) (attached by \(run.method))")
+            sayReady(keeper.planes, run)
             return keeper
         } catch {
             channel.say(.obstacle, "\(error)")
@@ -56,20 +70,63 @@ struct Guarding {
         }
     }
 
+    private func sayReady(_ planes: Set<Plane>, _ run: borrowing InheritedRun) {
+        let names = planes.map(\.rawValue).sorted() + ["police"]
+        channel.say(.ready, "\(names.joined(separator: " ")) (attached by \(run.method))")
+    }
+
+    /// Where `throttle set` and the like reach the run; nil where it isn't recorded.
+    private func listen(_ run: borrowing InheritedRun, _ records: RecordDirectory?) -> ControlSocket? {
+        guard let records, let name = run.recordName else { return nil }
+        do {
+            return try ControlSocket(of: name, in: records)
+        } catch {
+            channel.say(.info, "\(error)")
+            return nil
+        }
+    }
+
+    /// Changes limits where that is asked for. Returns what the run does.
+    private mutating func answer(
+        _ request: ControlRequest, _ run: borrowing InheritedRun, _ keeper: inout PlaneKeeper?,
+        _ programs: borrowing ProgramSet
+    ) -> String {
+        if request.down != nil || request.up != nil {
+            if let down = request.down { plan.down = Rate(bytesPerSecond: down) }
+            if let up = request.up { plan.up = Rate(bytesPerSecond: up) }
+            programs.setLimits(down: plan.limit(.down), up: plan.limit(.up))
+            keeper?.follow(plan, programs)
+            sayReady(keeper?.planes ?? [], run)
+        }
+        var report = Report(plan, command)
+        report.id = run.cgroup.id
+        report.method = run.method
+        report.planes = (keeper?.planes ?? []).union([.police])
+        report.planeCounters = programs.planes
+        report.obstacle = keeper?.obstacle
+        report.down.counters = programs.counters(.down)
+        report.up.counters = programs.counters(.up)
+        report.end(nil, after: Host.monotonicNanoseconds - began)
+        return (request.text ? report.text : report.json) + "\n"
+    }
+
     /// Keeps the planes right until the other process ends the run; or until nothing runs any more, where it has left the
     /// run to us or was killed.
-    private func guardRun(
-        _ run: borrowing InheritedRun, _ keeper: inout PlaneKeeper?, _ programs: borrowing ProgramSet
+    private mutating func guardRun(
+        _ run: borrowing InheritedRun, _ control: ControlSocket?, _ keeper: inout PlaneKeeper?,
+        _ programs: borrowing ProgramSet
     ) {
         var isAlone = false
         while !isAlone || run.events.isPopulated {
             let (watch, step) = keeper?.waiting ?? (-1, -1)
             let ready = kernel_await(
-                isAlone ? -1 : channel.descriptor, watch, isAlone ? run.events.descriptor : -1, step)
+                isAlone ? -1 : channel.descriptor, watch, control?.descriptor ?? -1,
+                isAlone ? run.events.descriptor : -1, step)
             if ready & 1 != 0 {
                 if channel.receiveEnd() { return }
                 isAlone = true
             }
+            if ready & 4 != 0 { control?.answer { answer($0, run, &keeper, programs) } }
             keeper?.step(programs)
         }
     }
@@ -102,6 +159,7 @@ struct InheritedRun: ~Copyable {
     // Destroyed in this order.
     private let attachments: Attachments
     private let record: RecordFile?
+    let recordName: String?
     let events: CgroupEvents
     let cgroup: RunCgroup
     let method: AttachMethod
@@ -127,6 +185,7 @@ struct InheritedRun: ~Copyable {
             throw SystemError("watch", cgroup.parent.path, errno: error)
         }
         attachments = Attachments(sharing: estate.takeRest())
+        recordName = words[1].isEmpty ? nil : words[1]
         self.record = record
         self.events = events
         self.cgroup = cgroup

@@ -19,23 +19,22 @@ struct Limiter: ~Copyable {
     private let line: Descriptor?
     let method: AttachMethod
     let hasWitness: Bool
-    private let isLimited: Bool
 
-    init(_ plan: RunPlan, log: Logger) throws(SetupError) {
+    init(_ plan: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
         let base = try Limiter.base(plan, log)
         let records = Limiter.records(log)
         let programs = try Limiter.load(plan, kernel, log)
         // From here on, the guard removes what a kill leaves.
-        let keeper = try Limiter.startGuard(plan, kernel, programs, base, records, log)
+        let keeper = try Limiter.startGuard(plan, command, kernel, programs, base, records, log)
         let cgroup: RunCgroup
         do {
             cgroup = try RunCgroup(in: base, log: Limiter.undoLog(log))
         } catch {
             throw SetupError(error)
         }
-        let record = Limiter.record(cgroup.id, in: records, log)
+        let record = Limiter.record(plan, command, cgroup, in: records, log)
         var attachments = Attachments(log: Limiter.undoLog(log))
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
@@ -43,7 +42,6 @@ struct Limiter: ~Copyable {
         self.method = method
         self.keeper = keeper
         self.hasWitness = hasWitness
-        isLimited = plan.isLimited
         self.attachments = attachments
         self.record = record
         self.cgroup = cgroup
@@ -66,31 +64,22 @@ struct Limiter: ~Copyable {
     }
 
     /// What holds the limits: police, and what the guard said that it set up.
-    var planes: Set<Plane> { isLimited ? (keeper?.planes ?? []).union([.police]) : [] }
+    var planes: Set<Plane> {
+        let isLimited = Direction.allCases.contains { programs.rate($0) != .unlimited }
+        return isLimited ? (keeper?.planes ?? []).union([.police]) : []
+    }
 
     var planeCounters: PlaneCounters { programs.planes }
-
-    /// Writes down what runs here, for `throttle cleanup` and the like.
-    func note(_ plan: RunPlan, _ command: Command, _ log: Logger) {
-        let text = RunRecord(
-            id: cgroup.id, name: plan.name ?? command.words[0], command: command.words, cgroup: cgroup.parent.path,
-            down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond)
-        do throws(Errno) {
-            switch record {
-            case .some(let record): try record.write(text)
-            case nil: break
-            }
-        } catch {
-            log.info("\(SystemError("write", "the run's record", errno: error))")
-        }
-    }
 
     /// How many processes the run has.
     var population: Int { cgroup.run.population }
 
+    /// The limit that holds now.
+    func rate(_ direction: Direction) -> Rate { programs.rate(direction) }
+
     /// Waits until none is left, or a signal comes that would end us: that goes to all of them.
     func waitUntilEmpty(as caller: borrowing Caller) throws(SystemError) {
-        let events = try setting("wait for", cgroup.run.path) { () throws(Errno) in try cgroup.run.events() }
+        let events = try attempting("wait for", cgroup.run.path) { () throws(Errno) in try cgroup.run.events() }
         while events.isPopulated {
             if let signal = try caller.awaitChange(of: events.descriptor) {
                 return cgroup.run.send(signal)
@@ -151,12 +140,18 @@ struct Limiter: ~Copyable {
         }
     }
 
+    /// Writes down what runs here, for `throttle list`, `cleanup` and the like.
     private static func record(
-        _ id: String, in records: RecordDirectory?, _ log: Logger
+        _ plan: RunPlan, _ command: Command, _ cgroup: borrowing RunCgroup, in records: RecordDirectory?, _ log: Logger
     ) -> RecordFile? {
         guard let records else { return nil }
         do {
-            return try records.record(id)
+            let record = try records.record(cgroup.id)
+            try record.write(
+                RunRecord(
+                    id: cgroup.id, name: plan.name ?? command.words[0], command: command.words,
+                    cgroup: cgroup.parent.path, down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond))
+            return record
         } catch {
             log.info("not recorded, so not known to throttle cleanup: \(error)")
             return nil
@@ -215,7 +210,7 @@ struct Limiter: ~Copyable {
                     """)
             }
         }
-        for hook in [Hook.sockets, .calls] where plan.isLimited {
+        for hook in [Hook.sockets, .calls] {
             do throws(SystemError) {
                 _ = try attach(hook, &attachments, programs, cgroup.run, plan.attach)
             } catch {
@@ -227,11 +222,11 @@ struct Limiter: ~Copyable {
 
     /// Starts what makes the limit lossless, and outlives us. Without it, it still holds.
     private static func startGuard(
-        _ plan: RunPlan, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
         _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ log: Logger
     ) throws(SetupError) -> Guard? {
         do {
-            return try Guard(plan, kernel, programs, base, records, log: log)
+            return try Guard(plan, command, kernel, programs, base, records, log: log)
         } catch {
             return try doWithoutGuard(plan, error, log)
         }
@@ -280,17 +275,6 @@ struct Limiter: ~Copyable {
         }
         try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: .legacy)
         return .legacy
-    }
-}
-
-/// Runs `body` and names what was tried if it fails.
-private func setting<Result: ~Copyable>(
-    _ operation: String, _ subject: String, _ body: () throws(Errno) -> Result
-) throws(SystemError) -> Result {
-    do {
-        return try body()
-    } catch {
-        throw SystemError(operation, subject, errno: error)
     }
 }
 

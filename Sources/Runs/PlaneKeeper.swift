@@ -10,30 +10,47 @@ struct PlaneKeeper: ~Copyable {
     // Destroyed in this order: the last made goes first.
     private var shaper: Shaper?
     private let attachments: Attachments
+    private let set: PlaneSet
+    private let kernel: KernelVersion
+    private let id: String
     private let channel: Channel
     private(set) var planes: Set<Plane> = []
+    /// Why downloads aren't shaped, where they were to be.
+    private(set) var obstacle: String?
 
     init(
         _ plan: RunPlan, _ kernel: KernelVersion, _ set: consuming PlaneSet, _ programs: borrowing ProgramSet,
         _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ channel: Channel
     ) throws {
-        let log = channel.undoLog
-        var attachments = Attachments(log: log)
+        var attachments = Attachments(log: channel.undoLog)
         try attachments.attach(.tcp, of: set, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
+        self.attachments = attachments
+        self.set = set
+        self.kernel = kernel
+        self.channel = channel
+        id = cgroup.id
+        follow(plan, programs)
+    }
+
+    /// Makes the planes fit the limits of `plan`.
+    mutating func follow(_ plan: RunPlan, _ programs: borrowing ProgramSet) {
+        planes = []
         if plan.up != .unlimited { planes.insert(.pace) }
         if plan.down != .unlimited { planes.insert(.window) }
-        if case .bytesPerSecond(let rate) = plan.down, plan.mode != .police {
-            do throws(SystemError) {
-                shaper = try Shaper(rate, plan.counting, kernel, cgroup.id, set, channel, log)
-                try shaper?.start(programs)
-                planes.insert(.shape)
-            } catch {
-                shaper = nil
-                channel.say(.obstacle, "\(error)")
-            }
+        guard case .bytesPerSecond(let rate) = plan.down, plan.mode != .police else {
+            shaper?.stop(programs)
+            return
         }
-        self.attachments = attachments
-        self.channel = channel
+        do throws(SystemError) {
+            if shaper == nil { shaper = try Shaper(rate, plan.counting, kernel, id, channel) }
+            try shaper?.start(rate, set, programs)
+            planes.insert(.shape)
+            obstacle = nil
+        } catch {
+            shaper = nil
+            obstacle = "\(error)"
+            channel.say(.obstacle, "\(error)")
+        }
     }
 
     /// What to wait for until the next step: a descriptor that can be read when devices have changed, at most so many
@@ -46,7 +63,7 @@ struct PlaneKeeper: ~Copyable {
     }
 
     mutating func step(_ programs: borrowing ProgramSet) {
-        shaper?.step(programs)
+        shaper?.step(set, programs)
     }
 
     mutating func stop(_ programs: borrowing ProgramSet) {

@@ -12,7 +12,7 @@ struct QueueControl {
 
     private let limit: Double
     private let counting: Counting
-    private var before = Counters()
+    private var before: Counters
     private var wasWaiting = false
     /// Recent traffic in bytes; at first, one step at the limit without headers, which errs on the safe side.
     private var payload: Double
@@ -22,7 +22,9 @@ struct QueueControl {
     /// Bytes of frames a second, as last set.
     private(set) var rate: UInt64
 
-    init(limit: UInt64, counting: Counting) {
+    /// `counters` say what has passed so far.
+    init(limit: UInt64, counting: Counting, from counters: Counters = Counters()) {
+        before = counters
         self.limit = Double(limit)
         self.counting = counting
         payload = self.limit / 10

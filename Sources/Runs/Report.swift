@@ -17,7 +17,7 @@ public enum Verdict: String, Sendable, Codable {
 /// What one direction of a run did.
 public struct DirectionReport: Sendable {
     public let direction: Direction
-    public let limit: Rate
+    public internal(set) var limit: Rate
     public let counting: Counting
     public var counters = Counters()
 
@@ -99,7 +99,8 @@ public struct Report: Sendable {
         return isHeld || direction.counters.droppedPackets > 0 ? .throttled : .belowLimit
     }
 
-    mutating func end(_ outcome: Outcome, after elapsedNanoseconds: UInt64) {
+    /// `outcome`: nil while the command runs.
+    mutating func end(_ outcome: Outcome?, after elapsedNanoseconds: UInt64) {
         self.outcome = outcome
         self.elapsedNanoseconds = elapsedNanoseconds
         down.average(over: elapsedNanoseconds)

@@ -39,10 +39,9 @@ public struct Run {
 
     private func start(_ report: inout Report, as caller: borrowing Caller) throws(SetupError) -> Started {
         do {
-            let limiter = try Limiter(plan, log: log)
+            let limiter = try Limiter(plan, command, log: log)
             noteInheritedSockets()
             let running = try command.start(in: limiter.cgroupDescriptor, as: caller)
-            limiter.note(plan, command, log)
             let keeper = limiter.keeper
             return Started(running: running, limiter: limiter, keeper: keeper)
         } catch {
@@ -82,6 +81,8 @@ public struct Run {
             report.obstacle = limiter.keeper?.obstacle
             report.down.counters = limiter.counters(.down)
             report.up.counters = limiter.counters(.up)
+            // Maybe others than at the start.
+            (report.down.limit, report.up.limit) = (limiter.rate(.down), limiter.rate(.up))
             (report.leftBehind, report.linger) = limiter.end(plan.linger)
             report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
         }

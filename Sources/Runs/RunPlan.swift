@@ -49,9 +49,6 @@ public struct RunPlan: Sendable {
 
     public init() {}
 
-    /// Whether there is a limit in either direction.
-    var isLimited: Bool { down != .unlimited || up != .unlimited }
-
     func limit(_ direction: Direction) -> Limit {
         Limit(rate: direction == .down ? down : up, burst: burst, counting: counting)
     }

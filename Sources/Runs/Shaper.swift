@@ -12,20 +12,21 @@ struct Shaper: ~Copyable {
     private let queue: Queue
     private let watch: DeviceWatch
     private let route: RouteSocket
-    private let set: PlaneSet
     private var control: QueueControl
+    private var limit: UInt64
     private var isInUse = false
     /// Why the last device that could have been shaped isn't.
     private var refusal: SystemError?
     private var steppedNanoseconds = Host.monotonicNanoseconds
+    private let counting: Counting
     private let kernel: KernelVersion
     private let channel: Channel
     private let log: UndoLog
 
     init(
-        _ rate: UInt64, _ counting: Counting, _ kernel: KernelVersion, _ id: String, _ set: consuming PlaneSet,
-        _ channel: Channel, _ log: @escaping UndoLog
+        _ rate: UInt64, _ counting: Counting, _ kernel: KernelVersion, _ id: String, _ channel: Channel
     ) throws(SystemError) {
+        let log = channel.undoLog
         let watch = try DeviceWatch()
         let route = try RouteSocket()
         removeDeadQueues(log)
@@ -33,19 +34,28 @@ struct Shaper: ~Copyable {
         self.watch = watch
         self.route = route
         self.queue = queue
-        self.set = set
+        self.counting = counting
         self.kernel = kernel
         self.channel = channel
         self.log = log
         control = QueueControl(limit: rate, counting: counting)
+        limit = rate
     }
 
     var watchDescriptor: CInt { watch.descriptor }
 
-    mutating func start(_ programs: borrowing ProgramSet) throws(SystemError) {
+    /// Leads downloads through the queue, at this rate in bytes a second.
+    mutating func start(
+        _ rate: UInt64, _ set: borrowing PlaneSet, _ programs: borrowing ProgramSet
+    ) throws(SystemError) {
+        if rate != limit {
+            limit = rate
+            control = QueueControl(limit: rate, counting: counting, from: programs.counters(.down))
+            try queue.setRate(rate)
+        }
         programs.useQueue(queue.device)
         isInUse = true
-        try hookDevices()
+        try hookDevices(set)
         if !entries.values.contains(where: { $0.leads }) {
             programs.useQueue(0)
             throw refusal
@@ -60,8 +70,8 @@ struct Shaper: ~Copyable {
     }
 
     /// Takes in what changed since the last step.
-    mutating func step(_ programs: borrowing ProgramSet) {
-        if watch.drain() { try? hookDevices() }
+    mutating func step(_ set: borrowing PlaneSet, _ programs: borrowing ProgramSet) {
+        if watch.drain() { try? hookDevices(set) }
         let statistics: QueueStatistics
         do {
             statistics = try queue.statistics()
@@ -84,7 +94,7 @@ struct Shaper: ~Copyable {
     }
 
     /// Puts the program on every device that has none yet.
-    private mutating func hookDevices() throws(SystemError) {
+    private mutating func hookDevices(_ set: borrowing PlaneSet) throws(SystemError) {
         let qdiscs = try route.devicesWithIngressQdisc()
         let devices = try route.devices()
         let present = Set(devices.map(\.index))

@@ -4,6 +4,11 @@ public enum Rate: Equatable, Sendable {
     /// 1 to 2^63 - 1.
     case bytesPerSecond(UInt64)
 
+    /// 0 stands for no limit.
+    public init(bytesPerSecond: UInt64) {
+        self = bytesPerSecond == 0 ? .unlimited : .bytesPerSecond(bytesPerSecond)
+    }
+
     /// nil where there is no limit.
     public var bytesPerSecond: UInt64? { if case .bytesPerSecond(let rate) = self { rate } else { nil } }
 

@@ -10,7 +10,9 @@ struct Throttle: ParsableCommand {
         abstract: "Limit the bandwidth of a command, as nice limits its CPU.",
         usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...]",
         version: version,
-        subcommands: [RunCommand.self, CleanupCommand.self],
+        subcommands: [
+            RunCommand.self, ListCommand.self, StatsCommand.self, SetCommand.self, CleanupCommand.self,
+        ],
         defaultSubcommand: RunCommand.self)
 }
 
@@ -18,6 +20,9 @@ struct Throttle: ParsableCommand {
 enum Main {
     /// Our own failures, usage errors among them, as env(1), nice(1) and timeout(1) have it.
     static let failure: CInt = 125
+
+    /// All but `run`.
+    private static let subcommands = ["list", "ps", "stats", "set", "cleanup"]
 
     static func main() {
         // Nothing that must be undone lives here: exit() wouldn't run its deinit.
@@ -38,7 +43,8 @@ enum Main {
                 print(Throttle.fullMessage(for: error))
                 return 0
             }
-            OutputFile.standardError(complaint(about: error, of: words.first == "cleanup" ? "cleanup" : "run"))
+            OutputFile.standardError(
+                complaint(about: error, of: words.first.flatMap { subcommands.contains($0) ? $0 : nil } ?? "run"))
             return failure
         }
     }
@@ -52,7 +58,7 @@ enum Main {
     /// `run` is the default, and a bare `--stats` stands for `--stats=text`.
     static func normalized(_ words: [String]) -> [String] {
         let completions = "--generate-completion-script"
-        let others = ["run", "cleanup", "help", "-h", "--help", "--version", completions]
+        let others = ["run"] + subcommands + ["help", "-h", "--help", "--version", completions]
         let isRun = !words.prefix(1).contains { others.contains($0) || $0.hasPrefix(completions + "=") }
         return (isRun ? ["run"] : [])
             + words.map { $0 == "--stats" ? "--stats=\(ReportFormat.bareMark)" : $0 }

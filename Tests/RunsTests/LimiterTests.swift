@@ -1,6 +1,7 @@
 import CLibBPF
 import CTestSupport
 import Cgroups
+import Commands
 import Glibc
 import Kernel
 import Logging
@@ -55,7 +56,7 @@ private func enterNamespace() throws {
             try group.make("throttle-1/run")
             let lines = Lines()
             do {
-                let limiter = try Limiter(plan(in: group.path), log: lines.log)
+                let limiter = try Limiter(plan(in: group.path), Command(lastWords: 1), log: lines.log)
                 limiter.keeper?.waitUntilReady()
                 let planes = limiter.planes
                 #expect(planes == [.police, .shape, .window])
@@ -103,7 +104,7 @@ private func enterNamespace() throws {
             let group = try TestCgroup()
             let lines = Lines()
             do {
-                let limiter = try Limiter(plan(in: group.path, mode: .police), log: lines.log)
+                let limiter = try Limiter(plan(in: group.path, mode: .police), Command(lastWords: 1), log: lines.log)
                 limiter.keeper?.waitUntilReady()
                 let (planes, obstacle) = (limiter.planes, limiter.keeper?.obstacle)
                 #expect(planes == [.police, .window])
@@ -118,7 +119,7 @@ private func enterNamespace() throws {
         }
     }
 
-    @Test func `without any limit there are only the meters, and a guard`() async {
+    @Test func `without any limit there are no planes, but all that a later one needs`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             let group = try TestCgroup()
@@ -126,13 +127,13 @@ private func enterNamespace() throws {
             var plan = plan(in: group.path)
             plan.down = .unlimited
             do {
-                let limiter = try Limiter(plan, log: lines.log)
+                let limiter = try Limiter(plan, Command(lastWords: 1), log: lines.log)
                 let (planes, isGuarded) = (limiter.planes, limiter.keeper != nil)
                 #expect(planes.isEmpty && isGuarded)
                 _ = limiter.end(.keep)
             }
-            #expect(lines.all.filter { $0.contains(" attached ") }.count == 4)
-            #expect(lines.all.filter { $0.contains(" detached ") }.count == 4)
+            #expect(lines.all.filter { $0.contains(" attached ") }.count == 7)
+            #expect(lines.all.filter { $0.contains(" detached ") }.count == 7)
         }
     }
 
@@ -147,10 +148,12 @@ private func enterNamespace() throws {
             try #require(system("ip link add thr-\(getpid()) type bridge") == 0)
             plan.up = .bytesPerSecond(1000)
             if mode == .shape {
-                let error = #expect(throws: SetupError.self) { _ = try Limiter(plan, log: lines.log) }
+                let error = #expect(throws: SetupError.self) {
+                    _ = try Limiter(plan, Command(lastWords: 1), log: lines.log)
+                }
                 #expect(error?.description.hasPrefix("can't shape downloads: can't create device thr-") == true)
             } else {
-                let limiter = try Limiter(plan, log: lines.log)
+                let limiter = try Limiter(plan, Command(lastWords: 1), log: lines.log)
                 limiter.keeper?.waitUntilReady()
                 let (planes, obstacle) = (limiter.planes, limiter.keeper?.obstacle)
                 #expect(planes == [.police, .window, .pace])
@@ -169,7 +172,7 @@ private func enterNamespace() throws {
             let group = try TestCgroup()
             let lines = Lines()
             do {
-                let limiter = try Limiter(plan(in: group.path, attach: .legacy), log: lines.log)
+                let limiter = try Limiter(plan(in: group.path, attach: .legacy), Command(lastWords: 1), log: lines.log)
                 let method = limiter.method
                 #expect(method == .legacy)
             }
@@ -183,7 +186,7 @@ private func enterNamespace() throws {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             let group = try TestCgroup()
-            let limiter = try Limiter(plan(in: group.path), log: Lines().log)
+            let limiter = try Limiter(plan(in: group.path), Command(lastWords: 1), log: Lines().log)
             let process = try Sleeper(in: "\(group.path)/throttle-\(limiter.id)/run")
             let (left, fate) = limiter.end(.release)
             #expect(left == 1 && fate == .release)
@@ -197,7 +200,9 @@ private func enterNamespace() throws {
             try enterNamespace()
             let group = try TestCgroup()
             _ = try ForeignProgram("somebody", on: try group.open(), .up)
-            let error = #expect(throws: SetupError.self) { _ = try Limiter(plan(in: group.path), log: Lines().log) }
+            let error = #expect(throws: SetupError.self) {
+                _ = try Limiter(plan(in: group.path), Command(lastWords: 1), log: Lines().log)
+            }
             #expect(error?.description.contains("(somebody) is attached to \(group.path) in mode exclusive") == true)
             #expect(group.tree.isEmpty)
         }
@@ -210,7 +215,7 @@ private func enterNamespace() throws {
             let foreign = try ForeignProgram(
                 "watcher", on: try group.open(), .down, flags: UInt32(BPF_F_ALLOW_OVERRIDE))
             let lines = Lines()
-            _ = try Limiter(plan(in: group.path), log: lines.log)
+            _ = try Limiter(plan(in: group.path), Command(lastWords: 1), log: lines.log)
             let warnings = lines.all.filter { $0.hasPrefix("warning: ") }
             #expect(warnings.count == 1)
             #expect(
@@ -220,7 +225,9 @@ private func enterNamespace() throws {
 
     @Test(arguments: ["/tmp", "/no/such/cgroup"])
     func `a parent that is no cgroup is refused`(path: String) {
-        let error = #expect(throws: SetupError.self) { _ = try Limiter(plan(in: path), log: Lines().log) }
+        let error = #expect(throws: SetupError.self) {
+            _ = try Limiter(plan(in: path), Command(lastWords: 1), log: Lines().log)
+        }
         #expect(error?.description.contains(path) == true)
     }
 }

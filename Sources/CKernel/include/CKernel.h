@@ -99,11 +99,11 @@ void kernel_die_by(int signal);
 pid_t kernel_fork_apart(const int *_Nonnull keep, int count);
 
 /*
- * Waits at most `milliseconds` (-1: without end) until one of two descriptors can be read (bits 0 and 1), or
- * a file has changed since it was last read (bit 2), as cgroup.events does: poll(2) for POLLPRI. A descriptor
- * of -1 is none.
+ * Waits at most `milliseconds` (-1: without end) until one of three descriptors can be read (bits 0 to 2),
+ * or a file has changed since it was last read (bit 3), as cgroup.events does: poll(2) for POLLPRI. A
+ * descriptor of -1 is none.
  */
-int kernel_await(int first, int second, int changing, int milliseconds);
+int kernel_await(int first, int second, int third, int changing, int milliseconds);
 
 /* What one packet takes. */
 #define KERNEL_MAX_FDS 16
@@ -140,8 +140,18 @@ uint64_t kernel_effective_capabilities(void);
 /* Release string of the running kernel, such as "6.1.0-25-amd64"; empty on failure. */
 const char *_Nonnull kernel_release(void);
 
+/* The user of the process at the other end of a Unix socket (SO_PEERCRED, whose struct needs _GNU_SOURCE); -1
+ * with errno. */
+int64_t kernel_peer_user(int socket);
+
 /* Address family of an open socket, -1 if it is none. */
 int kernel_socket_family(int fd);
+
+/* What was written before is seen before what is written after, by other CPUs too. */
+static inline void kernel_fence(void)
+{
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
 
 /* CLOCK_MONOTONIC in nanoseconds, the clock of bpf_ktime_get_ns(). */
 uint64_t kernel_monotonic_ns(void);

@@ -1,0 +1,186 @@
+import ArgumentParser
+import FoundationEssentials
+import Glibc
+import Records
+import Runs
+import Units
+
+/// `throttle list`: the live runs.
+struct ListCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List live runs: your own; root's list has everybody's.", aliases: ["ps"])
+
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
+    /// Between the two looks that a rate takes, in microseconds.
+    private static let interval: UInt32 = 250_000
+
+    func run() throws {
+        let before = LiveRuns().all()
+        if !before.isEmpty { usleep(ListCommand.interval) }
+        let rows = before.isEmpty ? [] : LiveRuns().all().map { run in Row(run, before) }
+        print(json ? try document(rows) : table(rows))
+    }
+
+    private func document(_ rows: [Row]) throws -> String {
+        struct Document: Encodable {
+            let schema = 1
+            let runs: [Row]
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(Document(runs: rows)), as: UTF8.self)
+    }
+
+    private func table(_ rows: [Row]) -> String {
+        let titles = ["ID", "NAME", "PID", "AGE", "DOWN", "UP", "TOTAL DOWN", "TOTAL UP", "PLANES", "COMMAND"]
+        let lines = [titles] + rows.map(\.cells)
+        let widths = titles.indices.map { column in lines.map { $0[column].unicodeScalars.count }.max() ?? 0 }
+        return lines.map { cells in
+            let padded = zip(cells, widths).map { cell, width in
+                cell + String(repeating: " ", count: width - cell.unicodeScalars.count)
+            }
+            let line = padded.joined(separator: "  ")
+            return String(line[...(line.lastIndex { $0 != " " } ?? line.startIndex)])
+        }.joined(separator: "\n")
+    }
+
+    /// A run, as it is listed.
+    private struct Row: Encodable {
+        struct Direction: Encodable {
+            let limit_bytes_per_second: UInt64?
+            let bytes_per_second: Double
+            let total_bytes: UInt64
+        }
+
+        let id: String
+        let name: String
+        let pid: Int32
+        let command: [String]
+        let age_seconds: Double
+        let planes: [String]
+        let download: Direction
+        let upload: Direction
+
+        init(_ run: LiveRun, _ before: [LiveRun]) {
+            let earlier = before.first { $0.record == run.record }?.traffic
+            let seconds = run.traffic.elapsed_seconds - (earlier?.elapsed_seconds ?? 0)
+            let isWire = run.traffic.count == "wire"
+            func direction(_ path: KeyPath<LiveRun.Traffic, LiveRun.Traffic.Direction>) -> Direction {
+                let bytes =
+                    isWire ? path.appending(path: \.passed_wire_bytes) : path.appending(path: \.passed_payload_bytes)
+                let total = run.traffic[keyPath: bytes]
+                let passed = total - min(total, earlier?[keyPath: bytes] ?? 0)
+                return Direction(
+                    limit_bytes_per_second: run.traffic[keyPath: path].limit_bytes_per_second,
+                    bytes_per_second: Double(passed) / max(seconds, 0.001), total_bytes: total)
+            }
+            id = run.record.id
+            name = run.record.name
+            pid = run.record.pid
+            command = run.record.command
+            age_seconds = run.traffic.elapsed_seconds
+            planes = run.traffic.planes
+            download = direction(\.download)
+            upload = direction(\.upload)
+        }
+
+        var cells: [String] {
+            [
+                id, name.printable, "\(pid)", age, rate(download), rate(upload),
+                "\(Scaled(Double(download.total_bytes), unit: "B"))",
+                "\(Scaled(Double(upload.total_bytes), unit: "B"))",
+                planes.joined(separator: "+"), command.joined(separator: " ").printable,
+            ]
+        }
+
+        private var age: String {
+            let seconds = Int(age_seconds)
+            return seconds < 60
+                ? "\(seconds)s"
+                : seconds < 3600 ? "\(seconds / 60)m\(seconds % 60)s" : "\(seconds / 3600)h\(seconds / 60 % 60)m"
+        }
+
+        private func rate(_ direction: Direction) -> String {
+            let limit = direction.limit_bytes_per_second.map { "/\(Scaled(Double($0), unit: "B/s"))" } ?? ""
+            return "\(Scaled(direction.bytes_per_second, unit: "B/s"))\(limit)"
+        }
+    }
+}
+
+/// What names a run.
+struct RunArgument: ParsableArguments {
+    @Argument(help: ArgumentHelp("The run's id, its name, or the process id of its throttle.", valueName: "id"))
+    var id: String
+
+    func find() throws -> LiveRuns.Place { try LiveRuns().find(id) }
+}
+
+/// `throttle stats`: one run in full.
+struct StatsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "stats", abstract: "Report on a live run, as --stats does at a run's end.")
+
+    @OptionGroup var which: RunArgument
+
+    @Flag(name: .shortAndLong, help: "Again each second, until the run ends.")
+    var watch = false
+
+    @Flag(help: "Print JSON: one object in a line for each report.")
+    var json = false
+
+    func run() throws {
+        let place = try which.find()
+        var request = ControlRequest()
+        request.text = !json
+        var text = try place.say(request)
+        // A terminal shows the newest report only.
+        let isRedrawn = watch && !json && isatty(1) == 1
+        while true {
+            print((isRedrawn ? "\u{1b}[H\u{1b}[2J" : "") + text, terminator: "")
+            fflush(nil)
+            guard watch else { return }
+            sleep(1)
+            guard let next = try? place.say(request) else { return }
+            text = next
+        }
+    }
+}
+
+/// `throttle set`: new limits for a live run.
+struct SetCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "set", abstract: "Change the limits of a live run.",
+        discussion: "What isn't named stays. The new limits hold from the next packet on, for both directions at once.")
+
+    @OptionGroup var which: RunArgument
+
+    @Option(
+        name: [.long, .customShort("d", allowingJoined: true)], parsing: .unconditional,
+        help: ArgumentHelp("Limit downloads; 'unlimited' for no limit.", valueName: "rate"),
+        transform: { try valid($0, Rate.init) })
+    var down: Rate?
+
+    @Option(
+        name: [.long, .customShort("u", allowingJoined: true)], parsing: .unconditional,
+        help: ArgumentHelp("Limit uploads; 'unlimited' for no limit.", valueName: "rate"),
+        transform: { try valid($0, Rate.init) })
+    var up: Rate?
+
+    func validate() throws {
+        if down == nil && up == nil { throw ValidationError("Nothing to set. Use --down RATE, --up RATE or both.") }
+    }
+
+    func run() throws {
+        var request = ControlRequest()
+        request.down = down.map { $0.bytesPerSecond ?? 0 }
+        request.up = up.map { $0.bytesPerSecond ?? 0 }
+        let place = try which.find()
+        let changed = try place.ask(request).traffic
+        func limit(_ rate: UInt64?) -> String { rate.map { "\(Scaled(Double($0), unit: "B/s"))" } ?? "unlimited" }
+        print(
+            "\(place.record.id) (\(place.record.name.printable)): down \(limit(changed.download.limit_bytes_per_second)),"
+                + " up \(limit(changed.upload.limit_bytes_per_second))")
+    }
+}

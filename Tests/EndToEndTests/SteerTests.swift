@@ -1,0 +1,155 @@
+import Foundation
+import Testing
+
+/// `throttle list`, `stats` and `set`.
+@Suite struct SteerTests {
+    let lab: Lab
+    let network: NetworkPair
+
+    init() throws {
+        lab = try Lab()
+        network = try NetworkPair(lab)
+    }
+
+    private struct List: Decodable {
+        struct Run: Decodable {
+            struct Direction: Decodable {
+                let limit_bytes_per_second: UInt64?
+                let bytes_per_second: Double
+                let total_bytes: UInt64
+            }
+
+            let id: String
+            let name: String
+            let pid: Int
+            let command: [String]
+            let planes: [String]
+            let download: Direction
+            let upload: Direction
+        }
+
+        let runs: [Run]
+    }
+
+    /// The run of this id, as it is listed.
+    private func listed(_ id: String) throws -> List.Run? {
+        let text = try lab.require([throttlePath, "list", "--json"])
+        return try JSONDecoder().decode(List.self, from: Data(text.utf8)).runs.first { $0.id == id }
+    }
+
+    private func stats(_ id: String) throws -> Stats { try Stats(lab.require([throttlePath, "stats", id, "--json"])) }
+
+    /// Bytes a second that pass from now on.
+    private func rate(_ id: String, _ direction: KeyPath<Stats, Stats.Traffic>) throws -> Double {
+        let before = try stats(id)
+        usleep(1_500_000)
+        let after = try stats(id)
+        let bytes = after[keyPath: direction].passed_payload_bytes - before[keyPath: direction].passed_payload_bytes
+        return Double(bytes) / (after.elapsed_seconds - before.elapsed_seconds)
+    }
+
+    private func set(_ id: String, _ options: String...) throws {
+        try lab.require([throttlePath, "set", id] + options)
+        // What was sent at the old rate has 200 ms to pass.
+        usleep(200_000)
+    }
+
+    @Test(arguments: ["auto", "police"])
+    func limitsOfADownloadFollowWhatIsSet(_ mode: String) throws {
+        let server = try FileServer(in: network.far, lab, bytes: 20_000_000)
+        let words = throttle("-d", "300k", "--mode", mode, "--name", "steered-\(mode)", "--stats=json")
+        let fetching = ["curl", "-sSf", "-o", "/dev/null", server.url(NetworkPair.farAddress)]
+        let child = try lab.start(network.near.entry + words + fetching)
+        let id = "\(child.pid)"
+        #expect(poll { ((try? stats(id))?.download.passed_payload_bytes ?? 0) > 200_000 })
+        #expect(try 0.7...1.25 ~= rate(id, \.download) / 300_000)
+        for limit in [1_500_000, 100_000, 800_000] {
+            try set("steered-\(mode)", "--down", "\(limit)")
+            #expect(try 0.7...1.3 ~= rate(id, \.download) / Double(limit), "\(limit)")
+            #expect(try listed(id)?.download.limit_bytes_per_second == UInt64(limit))
+        }
+        try set(id, "-d", "unlimited", "-u", "1M")
+        let completed = try child.wait()
+        let report = try Stats(completed.stderr)
+        #expect(completed.ending == .exited(0) && report.download.limit_bytes_per_second == nil)
+        #expect(report.upload.limit_bytes_per_second == 1_000_000 && report.planes == ["pace", "police"])
+        #expect(try listed(id) == nil)
+    }
+
+    @Test(arguments: ["auto", "police"])
+    func runWithoutALimitCanBeGivenOne(_ mode: String) throws {
+        let server = try FileServer(in: network.far, lab, bytes: 1_000_000)
+        let url = server.url(NetworkPair.farAddress)
+        let script = #"echo ready; read x; curl -sSf -o copy "$0"; curl -sSf -T copy "$1""#
+        let words = throttle("-d", "unlimited", "--mode", mode, "--stats=json") + ["sh", "-c", script, url]
+        let target = server.url(NetworkPair.farAddress, "uploaded/copy")
+        let child = try lab.start(network.near.entry + words + [target], input: .pipe)
+        try child.waitForOutput("ready")
+        try set("\(child.pid)", "-d", "500k", "-u", "400k")
+        child.closeInput()
+        let completed = try child.wait()
+        let report = try Stats(completed.stderr)
+        #expect(completed.ending == .exited(0) && 3.8...7 ~= completed.seconds)
+        #expect(try server.uploaded("copy") == server.content)
+        #expect(
+            report.planes == (mode == "auto" ? ["pace", "police", "shape", "window"] : ["pace", "police", "window"]))
+    }
+
+    @Test func listNamesLiveRunsAndTheirLimits() throws {
+        let words = throttle("-d", "50k", "-u", "1M", "--name", "listed") + ["sh", "-c", "echo ready; read x; exit 0", "a b"]
+        let child = try lab.start(network.near.entry + words, input: .pipe)
+        try child.waitForOutput("ready")
+        let id = "\(child.pid)"
+        let run = try #require(poll { (try? listed(id)) != nil } ? listed(id) : nil)
+        #expect(run.name == "listed" && run.pid == Int(child.pid) && run.command.last == "a b")
+        #expect(run.download.limit_bytes_per_second == 50_000 && run.upload.limit_bytes_per_second == 1_000_000)
+        for command in ["list", "ps"] {
+            let table = try lab.require([throttlePath, command])
+            #expect(table.hasPrefix("ID ") && table.contains("0 B/s/50.0 kB/s"), "\(table)")
+        }
+        for name in [id, "listed"] {
+            #expect(try lab.require([throttlePath, "stats", name]).contains("download: 0 B/s of 50.0 kB/s"))
+        }
+        child.closeInput()
+        #expect(try child.wait().ending == .exited(0))
+        #expect(try listed(id) == nil)
+    }
+
+    @Test func keptRunIsSteeredThroughItsGuard() throws {
+        let child = try lab.start(
+            throttle("-d", "50k") + ["sh", "-c", "exec 3<&0; { echo ready; read x <&3; } &"], input: .pipe)
+        #expect(try child.wait().ending == .exited(0))
+        try set("\(child.pid)", "-d", "2M")
+        #expect(try stats("\(child.pid)").download.limit_bytes_per_second == 2_000_000)
+        child.closeInput()
+        #expect(poll { (try? lab.require([throttlePath, "list"]).contains("\(child.pid)")) == false })
+    }
+
+    @Test func otherUsersReachNoRunOfOurs() throws {
+        let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
+        try child.waitForOutput("ready")
+        try lab.require(["install", "-m", "755", throttlePath, "\(lab.folder)/throttle"])
+        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "\(lab.folder)/throttle"]
+        #expect(try lab.run(nobody + ["list"]).stdout.split(separator: "\n").count == 1)
+        for words in [["set", "\(child.pid)", "-d", "1M"], ["stats", "\(child.pid)"]] {
+            let completed = try lab.run(nobody + words)
+            #expect(completed.ending == .exited(125) && completed.stderr.contains("no run '\(child.pid)' lives here"))
+        }
+        child.closeInput()
+        #expect(try child.wait().ending == .exited(0))
+    }
+
+    @Test(arguments: [
+        [], ["-d"], ["-d", "fast"], ["-d", "0"], ["-d", "-1"], ["-d", "1M", "extra"], ["--mode", "shape", "-d", "1M"],
+    ])
+    func badSettingsChangeNothing(_ options: [String]) throws {
+        let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
+        try child.waitForOutput("ready")
+        #expect(poll { (try? stats("\(child.pid)")) != nil })
+        let completed = try lab.run([throttlePath, "set", "\(child.pid)"] + options)
+        #expect(completed.ending == .exited(125) && completed.stdout == "")
+        #expect(completed.stderr.split(separator: "\n").count == 1 && completed.stderr.hasPrefix("throttle: "))
+        #expect(try stats("\(child.pid)").download.limit_bytes_per_second == 50_000)
+        child.closeInput()
+    }
+}
