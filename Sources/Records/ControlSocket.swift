@@ -71,9 +71,7 @@ extension RecordDirectory {
     public func ask(_ record: String, _ request: ControlRequest) throws(SystemError) -> [UInt8] {
         let subject = "the run of \(path)/\(record)"
         do throws(Errno) {
-            let socket = try inDirectory(self) { () throws(Errno) in
-                try Descriptor(connecting: record + ControlSocket.suffix)
-            }
+            let socket = try reach(record + ControlSocket.suffix)
             socket.setTimeout(milliseconds: 2000)
             guard let bytes = try? JSONEncoder().encode(request) else { throw .invalidArgument }
             try socket.write(String(decoding: bytes, as: UTF8.self))
@@ -84,6 +82,19 @@ extension RecordDirectory {
         } catch {
             throw SystemError("ask", subject, errno: error)
         }
+    }
+}
+
+extension RecordDirectory {
+    /// Connects to a socket here. One whose run has only just started may not be there yet.
+    private func reach(_ name: String) throws(Errno) -> Descriptor {
+        for _ in 0..<50 {
+            if let socket = try? inDirectory(self, { () throws(Errno) in try Descriptor(connecting: name) }) {
+                return socket
+            }
+            usleep(10_000)
+        }
+        return try inDirectory(self) { () throws(Errno) in try Descriptor(connecting: name) }
     }
 }
 

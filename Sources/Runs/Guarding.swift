@@ -37,10 +37,11 @@ struct Guarding {
             sweep(base, records)
             return
         }
+        // Who asks already is answered when the planes are up.
+        let control = listen(run, records)
         var keeper = setUp(loaded, run, programs)
         programs.holdConnections(milliseconds: 0)
         if let records { sweep(records) }
-        let control = listen(run, records)
         guardRun(run, control, &keeper, programs)
         keeper?.stop(programs)
         keeper = nil

@@ -96,7 +96,8 @@ import Testing
     }
 
     @Test func listNamesLiveRunsAndTheirLimits() throws {
-        let words = throttle("-d", "50k", "-u", "1M", "--name", "listed") + ["sh", "-c", "echo ready; read x; exit 0", "a b"]
+        let words =
+            throttle("-d", "50k", "-u", "1M", "--name", "listed") + ["sh", "-c", "echo ready; read x; exit 0", "a b"]
         let child = try lab.start(network.near.entry + words, input: .pipe)
         try child.waitForOutput("ready")
         let id = "\(child.pid)"
