@@ -148,10 +148,14 @@ struct Guarding {
         if let records { sweep(records) }
     }
 
-    /// Removes the records of dead runs; those of other network namespaces tell `throttle cleanup` where to look.
+    /// Removes the records of dead runs; those of other network namespaces tell `throttle cleanup` where to look, as
+    /// long as these are there.
     private func sweep(_ records: RecordDirectory) {
         let here = Host.networkNamespace
-        records.removeDead { _, record in record == nil || record?.network_namespace == here }
+        records.removeDead { _, record in
+            guard let record, record.network_namespace != here else { return true }
+            return Host.openNetworkNamespace(record.network_namespace) == nil
+        }
     }
 }
 
