@@ -25,11 +25,11 @@ int kernel_take_signals(struct kernel_caller *caller)
 	return signalfd(-1, &all, SFD_CLOEXEC);
 }
 
-int kernel_next_signal(int fd, int other, int changing, bool wait, struct kernel_signal *signal)
+int kernel_next_signal(int fd, int other, int changing, int milliseconds, struct kernel_signal *signal)
 {
 	struct signalfd_siginfo info;
 
-	if (!(kernel_await(fd, other, -1, changing, wait ? -1 : 0) & 1))
+	if (!(kernel_await(fd, other, -1, changing, milliseconds) & 1))
 		return 0;
 	if (TEMP_FAILURE_RETRY(read(fd, &info, sizeof(info))) != sizeof(info))
 		return -1;

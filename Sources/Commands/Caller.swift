@@ -18,11 +18,14 @@ public struct Caller: ~Copyable {
         self.state = state
     }
 
-    /// The next signal; nil if there is none and `wait` is false, or when `other` can be read or `changing` changes.
-    func nextSignal(wait: Bool, or other: CInt = -1, changing: CInt = -1) throws(SystemError) -> kernel_signal? {
+    /// The next signal; nil if none came within that time (-1: without end), or when `other` can be read or `changing`
+    /// changes.
+    func nextSignal(
+        within milliseconds: CInt, or other: CInt = -1, changing: CInt = -1
+    ) throws(SystemError) -> kernel_signal? {
         while true {
             var signal = kernel_signal()
-            let result = kernel_next_signal(signals.rawValue, other, changing, wait, &signal)
+            let result = kernel_next_signal(signals.rawValue, other, changing, milliseconds, &signal)
             if result < 0 { throw SystemError("read", "the signalfd") }
             if result == 0 { return nil }
             // Nobody reads our standard error any more: that is no concern of the command's.
@@ -32,7 +35,7 @@ public struct Caller: ~Copyable {
 
     /// Waits until the file `descriptor` changes (poll(2), POLLPRI), or a signal comes that would end us: returns that.
     public func awaitChange(of descriptor: CInt) throws(SystemError) -> CInt? {
-        while let signal = try nextSignal(wait: true, changing: descriptor) {
+        while let signal = try nextSignal(within: -1, changing: descriptor) {
             switch signal.number {
             case SIGCHLD, SIGCONT, SIGWINCH, SIGURG: continue
             case SIGTSTP, SIGTTIN, SIGTTOU: kernel_raise(signal.number)

@@ -26,23 +26,32 @@ public struct RunningCommand: ~Copyable {
 
     /// Lets the command exec and waits for its end; it then is a zombie until `reap`, so that its /proc
     /// entry can still be read. The signals that came so far reach the command before its exec. Meanwhile calls
-    /// `read` when `input` can be read, until that returns false.
+    /// `read` when `input` can be read, until that returns false, and `tick` every so many milliseconds (-1: never) and,
+    /// with true, before we stop with the command.
     public mutating func supervise(
-        as caller: borrowing Caller, input: CInt, read: () -> Bool
+        as caller: borrowing Caller, input: CInt, milliseconds: CInt = -1, tick: (_ stops: Bool) -> Void = { _ in },
+        read: () -> Bool
     ) throws(SystemError) -> Outcome {
         var input = input
+        var last = Host.monotonicNanoseconds
         // Whichever of these the terminal also sent to the command is pending there, and so comes once.
-        while let signal = try caller.nextSignal(wait: false) {
+        while let signal = try caller.nextSignal(within: 0) {
             if signal.number != SIGCHLD { forward(signal.number) }
         }
         try release()
         while true {
-            guard let signal = try caller.nextSignal(wait: true, or: input) else {
-                if input >= 0 && !read() { input = -1 }
+            let next = try caller.nextSignal(within: milliseconds, or: input)
+            let now = Host.monotonicNanoseconds
+            if milliseconds >= 0 && now - last >= UInt64(milliseconds) * 1_000_000 {
+                tick(false)
+                last = now
+            }
+            guard let signal = next else {
+                if input >= 0, kernel_await(input, -1, -1, -1, 0) != 0, !read() { input = -1 }
                 continue
             }
             if signal.number == SIGCHLD {
-                if let outcome = try followChild() { return outcome }
+                if let outcome = try followChild(tick) { return outcome }
             } else if signal.number == SIGCONT {
                 // `fg` continues the whole group; kill -CONT may have meant us alone.
                 if isStopped { forward(SIGCONT) }
@@ -86,7 +95,7 @@ public struct RunningCommand: ~Copyable {
     }
 
     /// Takes in what happened to the command. Returns its outcome when it has ended.
-    private mutating func followChild() throws(SystemError) -> Outcome? {
+    private mutating func followChild(_ tick: (Bool) -> Void) throws(SystemError) -> Outcome? {
         while true {
             var value: CInt = 0
             let change = kernel_child_change(descriptor.rawValue, false, &value)
@@ -97,7 +106,10 @@ public struct RunningCommand: ~Copyable {
             case KERNEL_STOPPED:
                 isStopped = true
                 // The shell must see the job stop. SIGSTOP is meant for that one process: no job control.
-                if value != SIGSTOP { kernel_raise(value) }
+                if value != SIGSTOP {
+                    tick(true)
+                    kernel_raise(value)
+                }
             case KERNEL_CONTINUED: isStopped = false
             default: return nil
             }

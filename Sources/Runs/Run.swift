@@ -62,14 +62,23 @@ public struct Run {
         let began = Host.monotonicNanoseconds
         let home = cgroup(of: started.running.pid)
         let keeper = started.keeper
-        let outcome = try started.running.supervise(as: caller, input: keeper?.input ?? -1) {
-            keeper?.listen() ?? false
-        }
+        let limiter = started.limiter
+        var running = started.running
+        let progress = plan.progress ? Progress() : nil
+        let outcome = try running.supervise(
+            as: caller, input: keeper?.input ?? -1, milliseconds: progress?.milliseconds ?? -1,
+            tick: { stops in
+                switch limiter {
+                case .some(let limiter) where !stops: progress?.show(flows(limiter))
+                default: progress?.erase()
+                }
+            }, read: { keeper?.listen() ?? false })
+        progress?.erase()
         keeper?.drain()
-        report.hasMoved = cgroup(of: started.running.pid) != home
-        started.running.reap()
+        report.hasMoved = cgroup(of: running.pid) != home
+        running.reap()
         var elapsed = Host.monotonicNanoseconds - began
-        if let limiter = started.limiter {
+        if let limiter {
             if plan.linger == .wait {
                 try limiter.waitUntilEmpty(as: caller)
                 elapsed = Host.monotonicNanoseconds - began
@@ -88,6 +97,15 @@ public struct Run {
         }
         report.end(outcome, after: elapsed)
         return outcome
+    }
+
+    /// What has passed, as the limits count it.
+    private func flows(_ limiter: borrowing Limiter) -> [ProgressLine.Flow] {
+        Direction.allCases.map { direction in
+            let counters = limiter.counters(direction)
+            let bytes = plan.counting == .wire ? counters.passedWireBytes : counters.passedPayloadBytes
+            return ProgressLine.Flow(bytes: bytes, limit: limiter.rate(direction))
+        }
     }
 
     /// Where a process is, as /proc says; still told of a zombie.

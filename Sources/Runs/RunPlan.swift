@@ -44,6 +44,8 @@ public struct RunPlan: Sendable {
     public var cgroupParent: String?
     /// For people; nil: the command's first word.
     public var name: String?
+    /// Whether to show how far the run is.
+    public var progress = false
     /// Whether to run unlimited, with a warning, where limiting can't be set up.
     public var bestEffort = false
 

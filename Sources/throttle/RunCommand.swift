@@ -48,6 +48,7 @@ struct RunCommand: ParsableCommand {
         plan.attach = setup.attach
         plan.mode = setup.mode
         plan.linger = setup.linger
+        plan.progress = reporting.progress
         plan.cgroupParent = setup.cgroupParent
         plan.name = setup.name
         plan.bestEffort = setup.bestEffort

@@ -113,6 +113,9 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
 }
 
 struct ReportingOptions: ParsableArguments {
+    @Flag(help: "Show how far the run is, on standard error.")
+    var progress = false
+
     @Option(
         help: ArgumentHelp("Report at the end, on standard error. Also just --stats.", valueName: "text|json"))
     var stats: ReportFormat?

@@ -64,10 +64,11 @@ struct kernel_signal {
 };
 
 /*
- * Takes the next signal, which it waits for if `wait`, or until `other` can be read or `changing` has
- * changed, as kernel_await() has it. Returns 1; 0 where there is none; -1 with errno.
+ * Takes the next signal, which it waits for so long (-1: without end), or until `other` can be read or
+ * `changing` has changed, as kernel_await() has it. Returns 1; 0 where there is none; -1 with errno.
  */
-int kernel_next_signal(int fd, int other, int changing, bool wait, struct kernel_signal *_Nonnull signal);
+int kernel_next_signal(int fd, int other, int changing, int milliseconds,
+		       struct kernel_signal *_Nonnull signal);
 
 /* A change of state of a child: waitid(2) with its macros, which don't import. */
 enum kernel_change {
