@@ -74,10 +74,13 @@ bench: deps-test build
 	$(Q)scripts/require-root "make bench"
 	$(Q)scripts/bench $(BINARY)
 
-# MATRIX: options of the script, as in MATRIX="--cells 'tcp/veth/*'". trickle is only compared with.
+# MATRIX: options of the script, as in MATRIX="--cells 'tcp/veth/*'". trickle is only compared with; aioquic is for the
+# QUIC cells. Both may be missing.
 matrix: deps-test build
 	$(Q)scripts/require-root "make matrix"
 	$(Q)scripts/install-packages trickle 2>/dev/null || true
+	$(Q)build/quic/bin/python3 -c 'import aioquic' 2>/dev/null || { scripts/install-packages python3-venv && \
+		/usr/bin/python3 -m venv build/quic && build/quic/bin/pip install -q aioquic; } >/dev/null 2>&1 || true
 	$(Q)scripts/matrix $(BINARY) $(MATRIX)
 
 lint: deps-test
