@@ -71,6 +71,8 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	protocol = flow_read(skb, &tuple, &size);
 	if (protocol < 0 || !ports[flow_local_port(&tuple, size)])
 		return false;
+	if (protocol != IPPROTO_TCP && skb->len > run.queue.largest)
+		return false;
 	if (protocol == IPPROTO_TCP)
 		sk = bpf_sk_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
 	else

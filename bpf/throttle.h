@@ -76,8 +76,10 @@ struct throttle_tcp {
 
 /* The queue that downloads wait in. Written by user space. */
 struct throttle_queue {
-	__u32 device; /* its index; 0: none */
+	__u32 device;  /* its index; 0: none */
+	__u32 largest; /* bytes of a packet but TCP's; a larger one is left to the police */
 	__u32 samples;
+	__u32 pad;
 	__u64 delay_sum_ns; /* of all samples */
 	__u64 delay_max_ns;
 	__u64 dropped_packets;

@@ -25,15 +25,24 @@ extension Hierarchy {
         return kind
     }
 
-    private func add(_ kind: LeafKind, to leaf: Handle, _ rate: UInt64, _ route: borrowing RouteSocket) -> CInt {
+    /// Fits the length of the queue for all but TCP to another rate.
+    func resize(_ kind: LeafKind, rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) {
+        let code = add(kind, to: .rest, rate, route, flags: 0)
+        if code < 0 { throw failure("resize", "qdisc \(kind.rawValue)", code) }
+    }
+
+    private func add(
+        _ kind: LeafKind, to leaf: Handle, _ rate: UInt64, _ route: borrowing RouteSocket,
+        flags: CInt = NLM_F_CREATE | NLM_F_EXCL
+    ) -> CInt {
         qdisc(kind.rawValue, nil, parent: leaf.rawValue) { qdisc in
             switch (kind, leaf) {
             case (.fqCodel, .tcp): LeafLimits.fairness.set(on: qdisc)
             case (.fqCodel, _): LeafLimits(rate: rate).set(on: qdisc)
             case (.bfifo, .tcp): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(max(rate, 16_000_000)))
-            case (.bfifo, _): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(max(rate / 5, 70_000)))
+            case (.bfifo, _): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(LeafLimits.bytes(rate)))
             }
-            return rtnl_qdisc_add(route.pointer, qdisc, NLM_F_CREATE | NLM_F_EXCL)
+            return rtnl_qdisc_add(route.pointer, qdisc, flags)
         }
     }
 }
@@ -46,16 +55,19 @@ struct LeafLimits: Equatable {
     /// In packets.
     let limit: CInt
 
+    /// How much but TCP may wait: 200 ms of the rate, and eight frames of Ethernet at least.
+    static func bytes(_ rate: UInt64) -> UInt64 { max(rate / 5, 8 * 1514) }
+
     /// Never drops for time: TCP adjusts to the rate by its own window. libnl sets no memory_limit; it is 32 MB.
     static let fairness = LeafLimits(target: 5_000_000, interval: 10_000_000, limit: 1_000_000)
 
-    /// 200 ms of the rate, in bytes a second.
+    /// For a rate in bytes a second.
     init(rate: UInt64) {
         // TCP's turn takes its time: a target below that would drop packets that wait for nothing else.
         let turn = UInt64(Hierarchy.quantum(rate)) * 1_000_000 / max(rate, 1)
         let target = min(max(5000, turn), 50_000_000)
-        self.init(
-            target: UInt32(target), interval: UInt32(20 * target), limit: clamped(max(rate / 5, 70_000) / 1514 + 18))
+        let limit = clamped(LeafLimits.bytes(rate) / 1514)
+        self.init(target: UInt32(target), interval: UInt32(20 * target), limit: limit)
     }
 
     init(target: UInt32, interval: UInt32, limit: CInt) {

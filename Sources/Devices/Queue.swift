@@ -54,6 +54,15 @@ public struct Queue: ~Copyable {
     /// Where packets are to be redirected to (ifindex).
     public var device: Int32 { ifb.index }
 
+    /// The largest packet but TCP's that may wait, in bytes: a longer one is hardly ever taken, as there is no room.
+    public static func largestPacket(rate: UInt64) -> UInt32 { UInt32(clamping: LeafLimits.bytes(rate) / 4) }
+
+    /// Fits the length of the queue to a rate that it is to have for long.
+    public func resize(_ bytesPerSecond: UInt64) throws(SystemError) {
+        let hierarchy = Hierarchy(device: ifb.index, name: ifb.name)
+        try hierarchy.resize(leafKind, rate: bytesPerSecond, ifb.route)
+    }
+
     /// Holds packets to another rate from now on, in bytes of frames a second.
     public func setRate(_ bytesPerSecond: UInt64) throws(SystemError) {
         try Hierarchy(device: ifb.index, name: ifb.name).setRate(bytesPerSecond, ifb.route)

@@ -58,8 +58,10 @@ extension ProgramSet {
         return counters
     }
 
-    /// Sends downloads through the queue of this device, by its index; 0: through none.
-    public func useQueue(_ device: Int32) {
+    /// Sends downloads through the queue of this device, by its index; 0: through none. Packets but TCP's that are
+    /// larger than so many bytes go by.
+    public func useQueue(_ device: Int32, largest: UInt32 = .max) {
+        shared.run.pointee.queue.largest = largest
         shared.run.pointee.queue.device = UInt32(device)
     }
 

@@ -52,8 +52,9 @@ struct Shaper: ~Copyable {
             limit = rate
             control = QueueControl(limit: rate, counting: counting, from: programs.counters(.down))
             try queue.setRate(rate)
+            try queue.resize(rate)
         }
-        programs.useQueue(queue.device)
+        programs.useQueue(queue.device, largest: Queue.largestPacket(rate: rate))
         isInUse = true
         try hookDevices(set)
         if !entries.values.contains(where: { $0.leads }) {

@@ -160,8 +160,8 @@ import Testing
     }
 
     @Test(arguments: [
-        (UInt64(1), UInt32(50_000_000), CInt(64)), (50_000, 60_560, 64), (5_000_000, 16_000, 678),
-        (200_000_000, 5000, 26_438), (1 << 40, 5000, 145_245_939), (1 << 60, 5000, CInt.max),
+        (UInt64(1), UInt32(50_000_000), CInt(8)), (50_000, 60_560, 8), (5_000_000, 16_000, 660),
+        (200_000_000, 5000, 26_420), (1 << 40, 5000, 145_245_921), (1 << 60, 5000, CInt.max),
     ])
     func `fq_codel's limits follow the rate`(rate: UInt64, target: UInt32, packets: CInt) {
         let expected = LeafLimits(target: target, interval: 20 * target, limit: packets)
