@@ -146,6 +146,29 @@ import Testing
         #expect(try lab.require(["ls", "runtime/throttle"]) == "")
     }
 
+    /// Somebody else could swap what is in it.
+    @Test func recordGoesOnlyWhereNobodyElseCanWrite() throws {
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let script = """
+            install -d -m 777 -o 65534 loose; install -d -m 755 foreign; install -d -m 700 -o 65534 own linked
+            ln -s own link; ln -s ../own linked/throttle
+            """
+        try lab.require(["sh", "-c", script])
+        for name in [
+            "\(lab.folder)/loose", "\(lab.folder)/foreign", "\(lab.folder)/link", "\(lab.folder)/linked", "own",
+        ] {
+            let words = [
+                binary, "-d", "50k", "-v", "--", "sh", "-c", "find loose foreign own linked -type f -o -type d; exit 7",
+            ]
+            let completed = try lab.run(Lab.nobody + words, environment: ["XDG_RUNTIME_DIR": name])
+            #expect(completed.ending == .exited(7))
+            #expect(completed.stdout == "loose\nforeign\nown\nlinked\n", "\(name)")
+            let reason = "throttle: not recorded, so not known to throttle cleanup: can't use \(name)/throttle: "
+            #expect(completed.stderr.contains(reason), "\(name)")
+        }
+    }
+
     @Test func deadRunsOfAnotherUserAreLeftToThatUserAndToRoot() throws {
         let namespace = try Namespace(lab)
         let child = try startShapedRun(in: namespace)
