@@ -46,6 +46,25 @@ import Testing
         #expect(poll { lab.cgroup.runs == [] })
     }
 
+    @Test func userWhoKillsTheirOwnWrapperAndItsGuardIsFree() throws {
+        let network = try NetworkPair(lab)
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        try lab.require(["install", "-d", "-m", "700", "-o", "65534", "own"])
+        let server = try FileServer(in: network.far, lab, bytes: EscapeTests.bytes)
+        let script = #"""
+            for pid in $(cat "$0/cgroup.procs"); do kill -9 $pid; done
+            sleep 0.2; curl -sS -o own/copy "$1"; touch own/done
+            """#
+        let words = [binary, "-d", "20k", "--", "sh", "-c", script, lab.cgroup.path]
+        let child = try lab.start(
+            network.near.entry + Lab.nobody + words + [server.url(NetworkPair.farAddress)],
+            environment: ["XDG_RUNTIME_DIR": "\(lab.folder)/own"])
+        #expect(try child.wait().ending == .killed(SIGKILL))
+        #expect(poll(timeout: .seconds(8)) { access("\(lab.folder)/own/done", F_OK) == 0 })
+        #expect(try lab.content("own/copy") == server.content)
+    }
+
     @Test func manyShortProcessesStayInside() throws {
         let script = #"for i in $(seq 200); do (setsid grep ^0:: /proc/self/cgroup &); done; exit 4"#
         let words = throttle("-d", "50k", "--linger", "wait") + ["sh", "-c", script]

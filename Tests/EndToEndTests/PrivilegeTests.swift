@@ -49,6 +49,18 @@ import Testing
         #expect(limited.stdout.contains("LD_LIBRARY_PATH=/opt/none\0"))
     }
 
+    @Test(arguments: [["--stats-file", "report"], ["--stats-file", "secret"], ["--cgroup-parent", "secret"]])
+    func capableBinaryOpensNoFileThatItsUserMayNot(_ options: [String]) throws {
+        try lab.delegate()
+        try lab.require(["install", "-d", "-m", "700", "secret"])
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let file = options[1] == "secret" ? "secret/file" : options[1]
+        let completed = try lab.run(Lab.nobody + [binary, "-d", "50k", options[0], file, "--", "true"])
+        #expect(completed.ending == .exited(125))
+        #expect(
+            completed.stderr.hasPrefix("throttle: can't open ") && completed.stderr.hasSuffix("Permission denied\n"))
+    }
+
     @Test func withoutCapabilitiesTheErrorNamesThemAndTheSetcapLine() throws {
         let binary = try lab.copyOfBinary()
         let completed = try lab.watchingForCgroups {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Kernel
 import Programs
 import Runs
@@ -48,6 +49,19 @@ import Testing
         ] {
             let list = values.joined(separator: separator)
             #expect(text.contains(list), "\(list)")
+        }
+    }
+
+    @Test func `the tests that the page on security names are there`() throws {
+        let tests = #filePath.replacing("/ThrottleTests/DocumentationTests.swift", with: "")
+        let folders = try Descriptor(opening: tests, O_RDONLY | O_DIRECTORY).entries(CInt(DT_DIR))
+        let named = try DocumentationTests.text("SECURITY.md").matches(of: /\*(\w+Tests)(?:\/([^*]+))?\*/)
+        #expect(named.count > 30)
+        for name in named {
+            let files = folders.compactMap { try? readText("\(tests)/\($0)/\(name.1).swift") }
+            #expect(!files.isEmpty, "\(name.1)")
+            guard let test = name.2 else { continue }
+            #expect(files.contains { $0.contains("func \(test)(") || $0.contains("func `\(test)`(") }, "\(test)")
         }
     }
 }
