@@ -8,6 +8,7 @@ _throttle_value() {
     --burst) mapfile -t COMPREPLY < <(compgen -W '200ms 500ms 1s' -- "$cur") ;;
     --count) mapfile -t COMPREPLY < <(compgen -W 'payload wire' -- "$cur") ;;
     --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shape police' -- "$cur") ;;
+    --linger) mapfile -t COMPREPLY < <(compgen -W 'keep wait release kill' -- "$cur") ;;
     --attach) mapfile -t COMPREPLY < <(compgen -W 'auto link legacy' -- "$cur") ;;
     --stats) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur") ;;
     --user) mapfile -t COMPREPLY < <(compgen -u -- "$cur") ;;
@@ -19,12 +20,16 @@ _throttle_value() {
 _throttle() {
     # shellcheck disable=SC2034 # _init_completion sets prev
     local cur prev words cword i=1 option options=(
-        --down --up --burst --count --mode --attach --cgroup-parent --name --user --systemd --best-effort --stats
-        --stats-file --verbose --debug --quiet --help
+        --down --up --burst --count --mode --linger --attach --cgroup-parent --name --user --systemd --best-effort
+        --stats --stats-file --verbose --debug --quiet --help
     )
     _init_completion || return
     if [[ ${words[1]} == help ]] && ((cword > 1)); then
-        mapfile -t COMPREPLY < <(compgen -W run -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'run cleanup' -- "$cur")
+        return
+    fi
+    if [[ ${words[1]} == cleanup ]] && ((cword > 1)); then
+        mapfile -t COMPREPLY < <(compgen -W '--dry-run --json --help' -- "$cur")
         return
     fi
     [[ ${words[1]} == run ]] && ((cword > 1)) && i=2
@@ -36,7 +41,7 @@ _throttle() {
             _command_offset $((i + 1))
             return
             ;;
-        -d | -u | --down | --up | --burst | --count | --mode | --attach | --cgroup-parent | --name | --user | --stats-file | --stats)
+        -d | -u | --down | --up | --burst | --count | --mode | --linger | --attach | --cgroup-parent | --name | --user | --stats-file | --stats)
             if [[ ${words[i + 1]} == '=' ]]; then
                 ((i++))
                 [[ $cur == '=' ]] && cur=
@@ -61,7 +66,7 @@ _throttle() {
         return
     fi
     _command_offset "$cword"
-    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run help' -- "$cur")
+    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run cleanup help' -- "$cur")
     return 0
 }
 

@@ -124,8 +124,14 @@ extension CgroupDirectory {
 
     /// The cgroup of this name if a run made it that is dead; nobody else takes it for theirs while we have it.
     private func deadRun(_ name: String) -> CgroupDirectory? {
-        guard RunCgroup.id(of: name) != nil, let dead = try? child(name), dead.lock() else { return nil }
+        guard RunCgroup.id(of: name) != nil, let dead = try? child(name), dead.isOurs, dead.lock() else { return nil }
         return dead
+    }
+
+    /// Whether the caller made it, or is root.
+    private var isOurs: Bool {
+        var status = stat()
+        return geteuid() == 0 || fstat(descriptor.rawValue, &status) == 0 && status.st_uid == geteuid()
     }
 }
 

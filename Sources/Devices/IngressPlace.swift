@@ -105,7 +105,11 @@ struct NamespaceLock: ~Copyable {
     private let file = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)
 
     init() {
-        flock(file, LOCK_EX)
+        // Two seconds at most: any process of the namespace may have taken the lock, and for ever.
+        for _ in 0..<2000 {
+            if flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK { return }
+            usleep(1000)
+        }
     }
 
     deinit {

@@ -40,8 +40,10 @@ public struct Cleanup {
         return top(of: above)
     }
 
-    /// In our network namespace, and in those that dead runs were in and that still are.
+    /// In our network namespace, and in those that dead runs were in and that still are. They belong to nobody: whoever
+    /// may remove devices may remove them.
     private func devices(in namespaces: Set<UInt64>) -> [Leftover] {
+        guard Host.missingCapabilities(of: [.netAdmin]).isEmpty else { return [] }
         let own = Host.networkNamespace
         let here = deadQueues()
         guard let home = try? Descriptor(opening: "/proc/self/ns/net", O_RDONLY) else { return here }

@@ -60,8 +60,14 @@ final class Guard {
         leave()
     }
 
-    /// While this is open, the guard leaves all but the planes to us.
-    var line: Descriptor? { try? Descriptor(copying: input) }
+    /// While this lives, the guard leaves all but the planes to us.
+    var line: GuardLine? { GuardLine(to: self, input) }
+
+    /// Lets the guard end, and waits for that where a run around this one would take it for left behind by its command.
+    fileprivate func release() {
+        leave()
+        if isEnding && RunCgroup.isCallerInside { waitpid(pid, nil, 0) }
+    }
 
     /// Gives the guard its share in all that the run has set up.
     func share(
@@ -87,12 +93,12 @@ final class Guard {
         input = -1
     }
 
-    /// Makes the guard take the planes down, and waits for that only where its words are wanted; where it would end with
-    /// us, as process 1 of a pid namespace; or where a run around this one would take it for left behind by its command.
+    /// Makes the guard take the planes down, and waits for that only where its words are wanted, or where it would end
+    /// with us, as process 1 of a pid namespace.
     func end() {
         isEnding = true
         Channel.sendEnd(to: input)
-        if log.logLevel == .debug || getpid() == 1 || RunCgroup.isCallerInside { while hear() {} }
+        if log.logLevel == .debug || getpid() == 1 { while hear() {} }
     }
 
     /// Waits until the planes are set up, or can't be.
@@ -142,5 +148,22 @@ final class Guard {
         case .debug: log.debug("\(message.text)")
         case .warning: log.warning("\(message.text)")
         }
+    }
+}
+
+/// An open line to the guard, the last that it hears of us.
+struct GuardLine: ~Copyable {
+    private let keeper: Guard
+    private let descriptor: CInt
+
+    fileprivate init?(to keeper: Guard, _ input: CInt) {
+        guard let copy = try? Descriptor(copying: input) else { return nil }
+        descriptor = copy.release()
+        self.keeper = keeper
+    }
+
+    deinit {
+        close(descriptor)
+        keeper.release()
     }
 }

@@ -16,7 +16,7 @@ struct Limiter: ~Copyable {
     private let record: RecordFile?
     private let cgroup: RunCgroup
     private let programs: ProgramSet
-    private let line: Descriptor?
+    private let line: GuardLine?
     let method: AttachMethod
     let hasWitness: Bool
 

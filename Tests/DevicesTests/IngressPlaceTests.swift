@@ -74,6 +74,20 @@ private func filters() throws -> String {
         }
     }
 
+    /// As any process of the namespace may.
+    @Test func `somebody who keeps the lock delays a run, but not for ever`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let holding = "flock 9 && echo $$ && exec sleep 25 >/dev/null 2>&1 9<&9"
+            let pid = try shell("sh -c '\(holding)' 9</proc/self/ns/net >pid-$$ & sleep 0.2; cat pid-$$; rm pid-$$")
+            let visit = try Visit(handle: 1)
+            #expect(try ingressQdiscs() == ["clsact"])
+            visit.leave()
+            #expect(try ingressQdiscs() == [])
+            try shell("kill \(pid)")
+        }
+    }
+
     @Test(arguments: [[0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1]])
     func `the last of several runs removes clsact, whichever made it`(order: [Int]) async {
         await #expect(processExitsWith: .success) { [order] in

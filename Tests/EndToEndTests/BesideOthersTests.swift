@@ -179,15 +179,17 @@ import Testing
         #expect(!ours.isEmpty)
         child.send(SIGKILL)
         #expect(try child.wait().ending == .killed(SIGKILL))
+        // The guard stays until the command has ended.
+        #expect(try queues() == 1)
+        let run = "\(lab.cgroup.path)/throttle-\(child.pid)/run"
+        for pid in TestCgroup.processes(of: run) { kill(pid, SIGKILL) }
         #expect(try isGoneSoon(before))
-        // The command is on its own now.
-        lab.cgroup.killAll()
         lab.helpers.killAll()
         _ = try server.wait()
         #expect(bpftool.areFreed(ours))
     }
 
-    /// The device stays then, as nobody is there to remove it.
+    /// The queue goes then, and police holds it.
     @Test func limitHoldsWhenTheGuardIsKilled() throws {
         let server = try Iperf3.server(in: network.far, lab)
         let words = throttle("--down", "2M", "--stats=json", "--stats-file", "stats")
@@ -203,7 +205,7 @@ import Testing
         #expect(try (0.7...1.15).contains(Iperf3.Result(completed.stdout).bytesPerSecond / 2_000_000))
         let stats = try lab.stats()
         #expect(stats.download.verdict == "throttled")
-        #expect(try queues() == 1)
+        #expect(try queues() == 0)
         _ = try server.wait()
     }
 }

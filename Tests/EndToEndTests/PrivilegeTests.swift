@@ -9,29 +9,12 @@ import Testing
         lab = try Lab()
     }
 
-    private static let nobody = [
-        "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--",
-    ]
-
-    /// A copy of the binary that anyone may run; `capabilities` are the file's.
-    private func copyOfBinary(capabilities: String? = nil) throws -> String {
-        let path = "\(lab.folder)/throttle"
-        try lab.require(["install", "-m", "755", throttlePath, path])
-        if let capabilities { try lab.require(["setcap", capabilities, path]) }
-        return path
-    }
-
-    /// Hands our cgroup over as cgroups(7) says it is delegated.
-    private func delegate() throws {
-        try lab.require(["chown", "65534", lab.cgroup.path, "\(lab.cgroup.path)/cgroup.procs"])
-    }
-
     @Test func fileCapabilitiesAreEnoughInADelegatedCgroup() throws {
-        try delegate()
-        let binary = try copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         for method in ["link", "legacy"] {
             let words = [binary, "-d", "50k", "--stats=json", "--attach", method, "--", "sh", "-c", "id -u; exit 3"]
-            let completed = try lab.run(PrivilegeTests.nobody + words)
+            let completed = try lab.run(Lab.nobody + words)
             #expect(completed.ending == .exited(3) && completed.stdout == "65534\n")
             #expect(try Stats(completed.stderr).attach_method == method)
             #expect(lab.cgroup.runs == [])
@@ -39,11 +22,11 @@ import Testing
     }
 
     @Test func commandHasNoCapabilitiesOfTheWrapper() throws {
-        try delegate()
-        let binary = try copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let grep = ["grep", "-E", "^(Cap|NoNewPrivs|Sig)", "/proc/self/status"]
-        let bare = try lab.run(PrivilegeTests.nobody + grep)
-        let limited = try lab.run(PrivilegeTests.nobody + [binary, "-d", "50k", "--"] + grep)
+        let bare = try lab.run(Lab.nobody + grep)
+        let limited = try lab.run(Lab.nobody + [binary, "-d", "50k", "--"] + grep)
         #expect(limited.ending == .exited(0))
         #expect(bare.stdout == limited.stdout)
         #expect(limited.stdout.contains("CapEff:\t0000000000000000"))
@@ -52,24 +35,36 @@ import Testing
 
     /// glibc takes these out of the environment of a program with file capabilities.
     @Test func environmentOfACapableBinaryReachesTheCommandUnchanged() throws {
-        try delegate()
-        let binary = try copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let environment = [
             "env", "-i", "LD_LIBRARY_PATH=/opt/none", "LD_DEBUG_OUTPUT=/tmp/none", "GCONV_PATH=/x", "TMPDIR=/var/tmp",
             "MALLOC_TRACE=/x", "RES_OPTIONS=ndots:1", "Z=\u{fc}", "A=", "PATH=/usr/bin:/bin",
         ]
         let show = ["/bin/cat", "/proc/self/environ"]
-        let bare = try lab.run(PrivilegeTests.nobody + environment + show)
-        let limited = try lab.run(PrivilegeTests.nobody + environment + [binary, "-d", "50k", "--"] + show)
+        let bare = try lab.run(Lab.nobody + environment + show)
+        let limited = try lab.run(Lab.nobody + environment + [binary, "-d", "50k", "--"] + show)
         #expect(limited.ending == .exited(0))
         #expect(bare.stdout == limited.stdout)
         #expect(limited.stdout.contains("LD_LIBRARY_PATH=/opt/none\0"))
     }
 
+    @Test(arguments: [["--stats-file", "report"], ["--stats-file", "secret"], ["--cgroup-parent", "secret"]])
+    func capableBinaryOpensNoFileThatItsUserMayNot(_ options: [String]) throws {
+        try lab.delegate()
+        try lab.require(["install", "-d", "-m", "700", "secret"])
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let file = options[1] == "secret" ? "secret/file" : options[1]
+        let completed = try lab.run(Lab.nobody + [binary, "-d", "50k", options[0], file, "--", "true"])
+        #expect(completed.ending == .exited(125))
+        #expect(
+            completed.stderr.hasPrefix("throttle: can't open ") && completed.stderr.hasSuffix("Permission denied\n"))
+    }
+
     @Test func withoutCapabilitiesTheErrorNamesThemAndTheSetcapLine() throws {
-        let binary = try copyOfBinary()
+        let binary = try lab.copyOfBinary()
         let completed = try lab.watchingForCgroups {
-            try lab.run(PrivilegeTests.nobody + [binary, "-d", "50k", "--", "touch", "ran"])
+            try lab.run(Lab.nobody + [binary, "-d", "50k", "--", "touch", "ran"])
         }
         #expect(completed.value.ending == .exited(125) && completed.value.stdout == "")
         let lines = completed.value.stderr.split(separator: "\n")
@@ -81,26 +76,26 @@ import Testing
 
     @Test(arguments: ["cap_bpf", "cap_net_admin", "cap_perfmon"])
     func errorNamesTheOneCapabilityThatIsMissing(_ missing: String) throws {
-        try delegate()
+        try lab.delegate()
         let others = ["cap_bpf", "cap_net_admin", "cap_perfmon"].filter { $0 != missing }.joined(separator: ",")
-        let binary = try copyOfBinary(capabilities: "\(others)+ep")
-        let completed = try lab.run(PrivilegeTests.nobody + [binary, "-d", "50k", "--", "true"])
+        let binary = try lab.copyOfBinary(capabilities: "\(others)+ep")
+        let completed = try lab.run(Lab.nobody + [binary, "-d", "50k", "--", "true"])
         #expect(completed.ending == .exited(125))
         #expect(completed.stderr.contains("missing capability \(missing):"))
     }
 
     @Test func foreignCgroupGives125AndSaysWhatToDo() throws {
-        let binary = try copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
-        let completed = try lab.run(PrivilegeTests.nobody + [binary, "-d", "50k", "--", "true"])
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let completed = try lab.run(Lab.nobody + [binary, "-d", "50k", "--", "true"])
         #expect(completed.ending == .exited(125))
         #expect(completed.stderr.contains("Permission denied") && completed.stderr.contains("delegated"))
         #expect(lab.cgroup.runs == [])
     }
 
     @Test func bestEffortRunsTheCommandAnyway() throws {
-        let binary = try copyOfBinary()
+        let binary = try lab.copyOfBinary()
         let words = [binary, "-d", "50k", "--best-effort", "--", "sh", "-c", "echo out; exit 8"]
-        let completed = try lab.run(PrivilegeTests.nobody + words)
+        let completed = try lab.run(Lab.nobody + words)
         #expect(completed.ending == .exited(8) && completed.stdout == "out\n")
         #expect(completed.stderr.contains("NOT THROTTLED") && completed.stderr.contains("cap_bpf"))
         #expect(completed.stderr.split(separator: "\n").count == 1)
@@ -110,5 +105,130 @@ import Testing
         let words = [throttlePath, "-d", "fast", "--best-effort", "--", "touch", "ran"]
         #expect(try lab.run(words).ending == .exited(125))
         #expect(access("\(lab.folder)/ran", F_OK) != 0)
+    }
+
+    /// Nobody's run in a namespace, whose downloads are shaped, until its input is closed. Its records are in
+    /// `runtime/throttle`.
+    private func startShapedRun(in namespace: Namespace) throws -> Child {
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        try lab.require(["install", "-d", "-m", "700", "-o", "65534", "\(lab.folder)/runtime"])
+        let options = ["-d", "50k", "--mode", "shape", "-v"]
+        let words = [binary] + options + ["--", "sh", "-c", "echo ready; read x; exit 3"]
+        let child = try lab.start(
+            namespace.entry + Lab.nobody + words, environment: ["XDG_RUNTIME_DIR": "\(lab.folder)/runtime"],
+            input: .pipe)
+        try child.waitForOutput("ready")
+        return child
+    }
+
+    /// The words that clean up as this user, as if our cgroup and the namespace were all there is.
+    private func cleanup(as user: [String], in namespace: Namespace, _ options: String...) -> [String] {
+        let script = #"""
+            mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup && mount -t tmpfs -o mode=755 none /run
+            mkdir -p /run/user/65534 && mount --bind runtime /run/user/65534 && exec "$@"
+            """#
+        let shell = ["unshare", "-mC", "sh", "-ec", script, "sh"]
+        return namespace.entry + shell + user + ["\(lab.folder)/throttle", "cleanup"] + options
+    }
+
+    private static let another = ["setpriv", "--reuid=4001", "--regid=4001", "--clear-groups", "--inh-caps=-all", "--"]
+
+    @Test func ordinaryUsersDownloadsAreShapedAndTheirRecordIsTheirs() throws {
+        let namespace = try Namespace(lab)
+        let child = try startShapedRun(in: namespace)
+        let record = "runtime/throttle/\(child.pid)"
+        let access = try lab.require(["stat", "-c", "%u %a", "runtime/throttle", record])
+        #expect(access == "65534 700\n65534 600\n")
+        #expect(try lab.content(record).contains(Data(#""command":["sh","#.utf8)))
+        let guards = lab.cgroup.processes.filter { $0 != child.pid }
+        #expect(guards.count == 1)
+        let words = PrivilegeTests.another + ["kill", "-9"] + guards.map { "\($0)" }
+        #expect(try lab.run(words).stderr.contains("not permitted"))
+        for options in [[], ["--dry-run"]] {
+            for user in [[], PrivilegeTests.another] {
+                let completed = try lab.run(cleanup(as: user, in: namespace) + options)
+                #expect(completed.ending == .exited(0) && completed.stdout == "nothing to clean up\n")
+            }
+        }
+        child.closeInput()
+        let completed = try child.wait()
+        #expect(completed.ending == .exited(3) && completed.stderr.contains("mode shape: shape window police"))
+        #expect(poll { lab.cgroup.processes == [] })
+        #expect(try lab.require(["ls", "runtime/throttle"]) == "")
+    }
+
+    /// Somebody else could swap what is in it.
+    @Test func recordGoesOnlyWhereNobodyElseCanWrite() throws {
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let script = """
+            install -d -m 777 -o 65534 loose; install -d -m 755 foreign; install -d -m 700 -o 65534 own linked
+            ln -s own link; ln -s ../own linked/throttle
+            """
+        try lab.require(["sh", "-c", script])
+        for name in [
+            "\(lab.folder)/loose", "\(lab.folder)/foreign", "\(lab.folder)/link", "\(lab.folder)/linked", "own",
+        ] {
+            let words = [
+                binary, "-d", "50k", "-v", "--", "sh", "-c", "find loose foreign own linked -type f -o -type d; exit 7",
+            ]
+            let completed = try lab.run(Lab.nobody + words, environment: ["XDG_RUNTIME_DIR": name])
+            #expect(completed.ending == .exited(7))
+            #expect(completed.stdout == "loose\nforeign\nown\nlinked\n", "\(name)")
+            let reason = "throttle: not recorded, so not known to throttle cleanup: can't use \(name)/throttle: "
+            #expect(completed.stderr.contains(reason), "\(name)")
+        }
+    }
+
+    @Test func deadRunsOfAnotherUserAreLeftToThatUserAndToRoot() throws {
+        let namespace = try Namespace(lab)
+        let child = try startShapedRun(in: namespace)
+        child.send(SIGSTOP)
+        for pid in lab.cgroup.processes where pid != child.pid { kill(pid, SIGKILL) }
+        #expect(poll { lab.cgroup.processes == [child.pid] })
+        child.send(SIGKILL)
+        #expect(try child.wait().ending == .killed(SIGKILL))
+        child.closeInput()
+        #expect(poll { TestCgroup.processes(of: "\(lab.cgroup.path)/throttle-\(child.pid)/run").isEmpty })
+        // Without capabilities.
+        try lab.require(["setcap", "-r", "\(lab.folder)/throttle"])
+        for options in [[], ["--dry-run"]] {
+            let other = try lab.run(cleanup(as: PrivilegeTests.another, in: namespace) + options)
+            #expect(other.ending == .exited(0) && other.stdout == "nothing to clean up\n" && other.stderr == "")
+        }
+        #expect(lab.cgroup.runs == ["throttle-\(child.pid)"])
+        let cgroup = "cgroup /sys/fs/cgroup/throttle-\(child.pid)\n"
+        let record = "record /run/user/65534/throttle/\(child.pid) (sh, pid \(child.pid))\n"
+        let theirs = try lab.run(cleanup(as: Lab.nobody, in: namespace, "--dry-run"))
+        #expect(theirs.stdout == "would remove \(cgroup)would remove \(record)")
+        let root = try lab.run(cleanup(as: [], in: namespace))
+        let found = [cgroup, "device thr-\(child.pid)\n", record]
+        #expect(root.ending == .exited(0) && root.stdout == found.map { "removed \($0)" }.joined())
+        #expect(lab.cgroup.children == [])
+        #expect(try lab.require(["ls", "runtime/throttle"]) == "")
+    }
+}
+
+/// An ordinary user who may limit.
+extension Lab {
+    static let nobody = [
+        "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--",
+    ]
+
+    /// What `make setcap` gives the binary.
+    static let limiting = "cap_bpf,cap_net_admin,cap_perfmon+ep"
+
+    /// A copy of the binary that anyone may run; `capabilities` are the file's.
+    func copyOfBinary(capabilities: String? = nil) throws -> String {
+        let path = "\(folder)/throttle"
+        try require(["install", "-m", "755", throttlePath, path])
+        if let capabilities { try require(["setcap", capabilities, path]) }
+        return path
+    }
+
+    /// Hands our cgroup over as cgroups(7) says it is delegated.
+    func delegate() throws {
+        try require(["chown", "65534", cgroup.path, "\(cgroup.path)/cgroup.procs"])
     }
 }

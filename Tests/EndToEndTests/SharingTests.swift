@@ -35,6 +35,14 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
+    /// They are in the cgroup of the outer run, and so would count as processes of its command.
+    @Test func guardsOfNestedRunsAreNotLeftBehind() throws {
+        for _ in 0..<30 {
+            let nested = throttle("-d", "1M", "--stats=json") + throttle("-u", "1M") + ["true"]
+            #expect(try Stats(lab.run(nested).stderr).left_behind == 0)
+        }
+    }
+
     @Test func twentyRunsAtOnceEachHoldTheirLimit() throws {
         let server = try FileServer(in: network.far, lab, bytes: SharingTests.bytes)
         let runs = try (0..<20).map {

@@ -15,6 +15,7 @@ import Units
         #expect(run.limits.burst == TimeSpan(nanoseconds: 200_000_000))
         #expect(run.limits.count == .payload)
         #expect(run.setup.mode == .auto)
+        #expect(run.setup.linger == .keep)
         #expect(run.setup.attach == .auto)
         #expect(run.setup.cgroupParent == nil)
         #expect(run.setup.name == nil)
@@ -29,7 +30,8 @@ import Units
 
     @Test func `every option has its effect`() throws {
         let run = try parse(
-            "--down", "1M", "--up", "20k", "--burst", "1s", "--count", "wire", "--mode", "police", "--attach", "legacy",
+            "--down", "1M", "--up", "20k", "--burst", "1s", "--count", "wire", "--mode", "police", "--linger", "wait",
+            "--attach", "legacy",
             "--cgroup-parent", "/cg", "--name", "job.1", "--user", "alice", "--systemd", "--best-effort",
             "--stats=json", "--stats-file", "/f", "--verbose", "--debug", "true")
         let rates = try run.limits.rates()
@@ -38,6 +40,7 @@ import Units
         #expect(run.limits.burst.seconds == 1)
         #expect(run.limits.count == .wire)
         #expect(run.setup.mode == .police)
+        #expect(run.setup.linger == .wait)
         #expect(run.setup.attach == .legacy)
         #expect(run.setup.cgroupParent == "/cg")
         #expect(run.setup.name == "job.1")
@@ -106,7 +109,8 @@ import Units
     }
 
     @Test(arguments: [
-        ("--mode", "pace"), ("--mode", "Police"), ("--count", "frames"), ("--attach", "multi"), ("--stats", "xml"),
+        ("--mode", "pace"), ("--mode", "Police"), ("--count", "frames"), ("--attach", "multi"), ("--linger", "Keep"),
+        ("--stats", "xml"),
         ("--stats", ""),
     ])
     func `a word of another list is refused`(option: String, value: String) {
