@@ -20,7 +20,7 @@ final class Guard {
     private(set) var planes: Set<Plane>?
     /// Why downloads aren't shaped, where they were to be.
     private(set) var obstacle: String?
-    private var isEnding = false
+    fileprivate var isEnding = false
     private let mode: Mode
     private let log: Logger
 
@@ -61,13 +61,7 @@ final class Guard {
     }
 
     /// While this lives, the guard leaves all but the planes to us.
-    var line: GuardLine? { GuardLine(to: self, input) }
-
-    /// Lets the guard end, and waits for that where a run around this one would take it for left behind by its command.
-    fileprivate func release() {
-        leave()
-        if isEnding && RunCgroup.isCallerInside { waitpid(pid, nil, 0) }
-    }
+    var line: GuardLine? { GuardLine(to: self, input, pid) }
 
     /// Gives the guard its share in all that the run has set up.
     func share(
@@ -153,17 +147,22 @@ final class Guard {
 
 /// An open line to the guard, the last that it hears of us.
 struct GuardLine: ~Copyable {
-    private let keeper: Guard
+    /// Not held: its end takes the planes down, and comes first.
+    private weak let keeper: Guard?
+    private let pid: pid_t
     private let descriptor: CInt
 
-    fileprivate init?(to keeper: Guard, _ input: CInt) {
+    fileprivate init?(to keeper: Guard, _ input: CInt, _ pid: pid_t) {
         guard let copy = try? Descriptor(copying: input) else { return nil }
         descriptor = copy.release()
         self.keeper = keeper
+        self.pid = pid
     }
 
     deinit {
+        let isEnding = keeper?.isEnding ?? true
+        keeper?.leave()
         close(descriptor)
-        keeper.release()
+        if isEnding && RunCgroup.isCallerInside { waitpid(pid, nil, 0) }
     }
 }
