@@ -19,10 +19,8 @@ struct Guarding {
     ) {
         // Loaded beside what the other process sets up.
         let loaded = load(programs)
-        guard let run = inherit(base, records) else {
-            sweep(base, records)
-            return
-        }
+        guard let estate = channel.receive() else { return sweep(base, records) }
+        guard let run = inherit(estate, base, records) else { return sweep(base, records) }
         var keeper = setUp(loaded, run, programs)
         programs.holdConnections(milliseconds: 0)
         if let records { sweep(records) }
@@ -74,11 +72,15 @@ struct Guarding {
         }
     }
 
-    /// Waits for what is to be guarded; nil where the other process ended, or failed, before there was anything.
+    /// Takes over what is to be guarded; nil where we can't, or where the other process failed to set it up.
     private func inherit(
-        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
+        _ estate: consuming Estate, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
     ) -> InheritedRun? {
-        guard let estate = channel.receive() else { return nil }
+        if estate.isEnd {
+            // It may wait for our last word before it undoes what it did.
+            channel.hangUp()
+            return nil
+        }
         return try? InheritedRun(estate, base, records, channel.undoLog)
     }
 
