@@ -23,7 +23,7 @@ struct Guarding {
         guard let run = inherit(estate, base, records) else { return sweep(base, records) }
         var keeper = setUp(loaded, run, programs)
         programs.holdConnections(milliseconds: 0)
-        if let records { sweep(records) }
+        if plan.sweeps, let records { sweep(records) }
         guardRun(run, &keeper, programs)
         keeper?.stop(programs)
         keeper = nil
@@ -88,6 +88,7 @@ struct Guarding {
     private func sweep(_ base: borrowing CgroupDirectory, _ records: RecordDirectory?) {
         // Its locks last until it is gone altogether.
         while getppid() == parent && base.hasRun(of: parent) { usleep(1000) }
+        if !plan.sweeps && getppid() == parent { return }
         _ = base.sweep()
         if let records { sweep(records) }
     }
