@@ -10,7 +10,7 @@ struct Throttle: ParsableCommand {
         abstract: "Limit the bandwidth of a command, as nice limits its CPU.",
         usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...]",
         version: version,
-        subcommands: [RunCommand.self, CleanupCommand.self],
+        subcommands: [RunCommand.self, CleanupCommand.self, DoctorCommand.self],
         defaultSubcommand: RunCommand.self)
 }
 
@@ -38,7 +38,8 @@ enum Main {
                 print(Throttle.fullMessage(for: error))
                 return 0
             }
-            OutputFile.standardError(complaint(about: error, of: words.first == "cleanup" ? "cleanup" : "run"))
+            OutputFile.standardError(
+                complaint(about: error, of: ["cleanup", "doctor"].first { $0 == words[0] } ?? "run"))
             return failure
         }
     }
@@ -52,7 +53,7 @@ enum Main {
     /// `run` is the default, and a bare `--stats` stands for `--stats=text`.
     static func normalized(_ words: [String]) -> [String] {
         let completions = "--generate-completion-script"
-        let others = ["run", "cleanup", "help", "-h", "--help", "--version", completions]
+        let others = ["run", "cleanup", "doctor", "help", "-h", "--help", "--version", completions]
         let isRun = !words.prefix(1).contains { others.contains($0) || $0.hasPrefix(completions + "=") }
         return (isRun ? ["run"] : [])
             + words.map { $0 == "--stats" ? "--stats=\(ReportFormat.bareMark)" : $0 }
