@@ -24,7 +24,11 @@ _throttle() {
     )
     _init_completion || return
     if [[ ${words[1]} == help ]] && ((cword > 1)); then
-        mapfile -t COMPREPLY < <(compgen -W run -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'run doctor' -- "$cur")
+        return
+    fi
+    if [[ ${words[1]} == doctor ]] && ((cword > 1)); then
+        mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur")
         return
     fi
     [[ ${words[1]} == run ]] && ((cword > 1)) && i=2
@@ -61,7 +65,7 @@ _throttle() {
         return
     fi
     _command_offset "$cword"
-    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run help' -- "$cur")
+    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run doctor help' -- "$cur")
     return 0
 }
 

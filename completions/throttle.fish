@@ -4,6 +4,8 @@
 function __throttle_command
     set -l words (commandline -cop)[2..] (commandline -ct)
     set -q words[2]; and test "$words[1]" = help; and return 1
+    # Completed as a command of that name.
+    set -q words[2]; and test "$words[1]" = doctor; and echo "throttle_$words"; and return
     set -q words[2]; and test "$words[1]" = run; and set -e words[1]
     while set -q words[2]
         switch $words[1]
@@ -37,8 +39,12 @@ set -l rates '50k 500k 1M 10M 10mbit unlimited'
 complete -c throttle -f
 complete -c throttle -n __throttle_command -a '(complete -C (__throttle_command))'
 complete -c throttle -n __throttle_is_first -a run -d 'Run a command with limited bandwidth'
+complete -c throttle -n __throttle_is_first -a doctor -d 'Say whether throttle can work here'
 complete -c throttle -n __throttle_is_first -a help -d 'Show help'
-complete -c throttle -n __throttle_is_help -a run
+complete -c throttle -n __throttle_is_help -a 'run doctor'
+complete -c throttle_doctor -f
+complete -c throttle_doctor -l json -d 'Print one JSON object'
+complete -c throttle_doctor -l help -d 'Show help'
 complete -c throttle -n __throttle_is_first -l version -d 'Show the version'
 
 complete -c throttle -n 'not __throttle_command' -s d -l down -x -a $rates -d 'Limit downloads'

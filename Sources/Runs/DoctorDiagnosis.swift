@@ -42,9 +42,9 @@ public struct SurroundingProgram: Sendable {
     public enum Effect: String, Sendable {
         case none
         /// Nothing may be attached below it.
-        case stops = "would stop us"
+        case stops
         /// It doesn't see a run's packets and sockets.
-        case passedOver = "is passed over"
+        case passedOver = "passed_over"
     }
 
     public let cgroup: String
@@ -58,10 +58,10 @@ public struct SurroundingProgram: Sendable {
         return switch effect {
         case .none: Finding(.programs, .info, text)
         case .stops:
-            Finding(.programs, .broken, "\(text): \(effect.rawValue)", advice: AttachedProgram.adviceOnExclusive)
+            Finding(.programs, .broken, "\(text): would stop us", advice: AttachedProgram.adviceOnExclusive)
         case .passedOver:
             Finding(
-                .programs, .degraded, "\(text): \(effect.rawValue)",
+                .programs, .degraded, "\(text): is passed over",
                 advice: "if it is a firewall, have its owner attach it with BPF_F_ALLOW_MULTI: it doesn't see what runs"
                     + " send and receive")
         }

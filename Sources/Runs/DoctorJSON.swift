@@ -48,7 +48,7 @@ extension Diagnosis {
             programs = diagnosis.programs.map {
                 Program(
                     cgroup: $0.cgroup, type: $0.type.rawValue, id: $0.program.id, name: $0.program.name,
-                    mode: $0.program.mode.rawValue, effect: "\($0.effect)")
+                    mode: $0.program.mode.rawValue, effect: $0.effect.rawValue)
             }
             leftovers = diagnosis.leftovers.map { Remains(kind: $0.kind, name: $0.name, note: $0.note) }
         }

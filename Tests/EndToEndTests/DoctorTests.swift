@@ -162,7 +162,7 @@ import Testing
         #expect(try BPFTool(lab: lab).attachments(lab.cgroup.path).map(\.id) == [id])
     }
 
-    @Test(arguments: [("override", "degraded", "passedOver"), ("multi", "info", "none")])
+    @Test(arguments: [("override", "degraded", "passed_over"), ("multi", "info", "none")])
     func otherProgramsAreListed(_ mode: String, _ level: String, _ effect: String) throws {
         let id = try BPFTool(lab: lab).attachForeignProgram(to: lab.cgroup.path, mode: mode)
         let diagnosis = try Diagnosis(try lab.run(isolated + [throttlePath, "doctor", "--json"]))
