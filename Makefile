@@ -98,6 +98,7 @@ install:
 	$(Q)test -x $(BINARY) || { echo "make install: nothing built yet: run make first" >&2; exit 1; }
 	$(Q)install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/throttle
 	$(Q)install -D -m 644 man/throttle.1 $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1
+	$(Q)install -D -m 644 man/throttle-doctor.1 $(DESTDIR)$(PREFIX)/share/man/man1/throttle-doctor.1
 	$(Q)install -D -m 644 completions/throttle.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle
 	$(Q)install -D -m 644 completions/_throttle $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle
 	$(Q)install -D -m 644 completions/throttle.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
@@ -111,6 +112,7 @@ setcap:
 
 uninstall:
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/throttle $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man1/throttle-doctor.1 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish

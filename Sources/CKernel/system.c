@@ -2,9 +2,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -116,6 +118,24 @@ pid_t kernel_fork_apart(const int *keep, int count)
 int kernel_enter_network(int fd)
 {
 	return setns(fd, CLONE_NEWNET);
+}
+
+int kernel_make_network(void)
+{
+	return unshare(CLONE_NEWNET);
+}
+
+int kernel_start_loopback(void)
+{
+	struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int result;
+
+	if (fd < 0)
+		return -1;
+	result = ioctl(fd, SIOCSIFFLAGS, &request);
+	close(fd);
+	return result;
 }
 
 int64_t kernel_filesystem_type(int fd)

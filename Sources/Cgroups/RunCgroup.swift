@@ -97,7 +97,7 @@ public struct RunCgroup: ~Copyable {
         throw SystemError("create a cgroup in", base.path, errno: failure, hint: hint(for: failure))
     }
 
-    private static func hint(for errno: Errno) -> String? {
+    static func hint(for errno: Errno) -> String? {
         switch errno {
         case .permissionDenied, .notPermitted:
             "run as root, or in a cgroup that is delegated to you ("
@@ -111,6 +111,15 @@ public struct RunCgroup: ~Copyable {
 }
 
 extension CgroupDirectory {
+    /// Asks whether runs could be made here, without making any.
+    public func requireDelegation() throws(SystemError) {
+        for (name, mode) in [(".", W_OK | X_OK), ("cgroup.procs", W_OK)] {
+            if faccessat(descriptor.rawValue, name, mode, AT_EACCESS) == 0 { continue }
+            let errno = Errno(rawValue: Glibc.errno)
+            throw SystemError("create a cgroup in", path, errno: errno, hint: RunCgroup.hint(for: errno))
+        }
+    }
+
     /// Whether there is a cgroup here of a run that the process `pid` set up.
     public func hasRun(of pid: pid_t) -> Bool {
         children().contains { $0 == RunCgroup.name(of: pid, attempt: 1) || $0.hasPrefix("throttle-\(pid)-") }

@@ -36,11 +36,25 @@ public struct Caller: ~Copyable {
     /// Waits until the file `descriptor` changes (poll(2), POLLPRI), or a signal comes that would end us: returns that.
     public func awaitChange(of descriptor: CInt) throws(SystemError) -> CInt? {
         while let signal = try nextSignal(within: -1, changing: descriptor) {
-            switch signal.number {
-            case SIGCHLD, SIGCONT, SIGWINCH, SIGURG: continue
-            case SIGTSTP, SIGTTIN, SIGTTOU: kernel_raise(signal.number)
-            default: return signal.number
-            }
+            if let end = ending(signal) { return end }
+        }
+        return nil
+    }
+
+    /// The signal that came meanwhile and would have ended us, if one did.
+    public func pendingEnd() throws(SystemError) -> CInt? {
+        while let signal = try nextSignal(within: 0) {
+            if let end = ending(signal) { return end }
+        }
+        return nil
+    }
+
+    /// Its number if the signal would end us; does what it would do otherwise.
+    private func ending(_ signal: kernel_signal) -> CInt? {
+        switch signal.number {
+        case SIGCHLD, SIGCONT, SIGWINCH, SIGURG: break
+        case SIGTSTP, SIGTTIN, SIGTTOU: kernel_raise(signal.number)
+        default: return signal.number
         }
         return nil
     }

@@ -3,9 +3,10 @@ import Glibc
 import Kernel
 import SystemPackage
 
-/// The command to run: the last words of our own command line, passed on byte by byte.
+/// The command to run: the last words of our own command line, passed on byte by byte, or words of our own.
 public struct Command: Sendable {
     private let count: Int
+    private let own: [String]?
     private let account: Account?
 
     /// The last `count` (at least 1) words, to be run as a user (nil: as we are).
@@ -13,10 +14,27 @@ public struct Command: Sendable {
         precondition(count > 0 && count <= CommandLine.argc)
         self.count = count
         self.account = account
+        own = nil
+    }
+
+    /// What we have to run ourselves.
+    public init(words: [String]) {
+        precondition(!words.isEmpty)
+        count = words.count
+        own = words
+        account = nil
     }
 
     /// For people; bytes that aren't UTF-8 are repaired here.
-    public var words: [String] { CommandLine.arguments.suffix(count) }
+    public var words: [String] { own ?? CommandLine.arguments.suffix(count) }
+
+    /// What exec takes. The copy of words of our own stays.
+    private var argv: UnsafePointer<UnsafeMutablePointer<CChar>?> {
+        guard let own else { return UnsafePointer(CommandLine.unsafeArgv + Int(CommandLine.argc) - count) }
+        let list = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>.allocate(capacity: count + 1)
+        list.initialize(from: own.map { strdup($0) } + [nil], count: count + 1)
+        return UnsafePointer(list)
+    }
 
     /// Starts the command in `cgroup`, an open directory (nil: in our own), held just before its exec.
     public func start(in cgroup: CInt?, as caller: borrowing Caller) throws(SystemError) -> RunningCommand {
@@ -26,10 +44,9 @@ public struct Command: Sendable {
         }
         let child = Descriptor(owning: ends[0])
         let parent = Descriptor(owning: ends[1])
-        let arguments = CommandLine.unsafeArgv
         var spawn = kernel_spawn(
-            argv: UnsafePointer(arguments + Int(CommandLine.argc) - count),
-            environment: UnsafePointer(kernel_original_environment(CommandLine.argc, arguments)),
+            argv: argv,
+            environment: UnsafePointer(kernel_original_environment(CommandLine.argc, CommandLine.unsafeArgv)),
             cgroup_fd: cgroup ?? -1, caller: caller.state, groups: nil, group_count: 0, gid: 0, uid: 0,
             child_fd: child.rawValue, parent_fd: parent.rawValue)
         account?.apply(to: &spawn)

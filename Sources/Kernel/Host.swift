@@ -100,6 +100,18 @@ public enum Host {
         return nil
     }
 
+    /// Runs `body` in a network namespace of its own, where loopback is up. What it makes there goes with it, also where we
+    /// are killed meanwhile. Takes CAP_SYS_ADMIN.
+    public static func inScratchNetwork(_ body: () -> Void) throws(SystemError) {
+        guard let home = try? Descriptor(opening: "/proc/self/ns/net", O_RDONLY) else {
+            throw SystemError("open", "/proc/self/ns/net")
+        }
+        if kernel_make_network() < 0 { throw SystemError("make", "a network namespace") }
+        defer { _ = kernel_enter_network(home.rawValue) }
+        if kernel_start_loopback() < 0 { throw SystemError("start", "loopback in a network namespace") }
+        body()
+    }
+
     /// Keeps our descriptors off the numbers 0 to 2 where the caller closed them.
     public static func occupyStandardDescriptors() throws(SystemError) {
         if kernel_occupy_standard_fds() < 0 { throw SystemError("open", "/dev/null") }

@@ -19,6 +19,12 @@ public struct AttachedProgram: Sendable {
     public let name: String?
     public let mode: SharingMode
 
+    public init(id: UInt32, name: String?, mode: SharingMode) {
+        self.id = id
+        self.name = name
+        self.mode = mode
+    }
+
     /// The programs of `type` on a cgroup itself; empty also where the kernel doesn't tell.
     public static func all(on cgroup: borrowing Descriptor, _ type: AttachType) -> [AttachedProgram] {
         var flags: UInt32 = 0

@@ -41,7 +41,7 @@ public enum Hook: Sendable {
 }
 
 /// Where on a cgroup a program is attached, as bpftool names it.
-public enum AttachType: String, Sendable {
+public enum AttachType: String, Sendable, CaseIterable {
     case ingress = "cgroup_inet_ingress"
     case egress = "cgroup_inet_egress"
     case socketCreation = "cgroup_inet_sock_create"

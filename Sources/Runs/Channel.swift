@@ -30,6 +30,9 @@ struct Estate: ~Copyable {
         self.descriptors = descriptors
     }
 
+    /// Whether it stands for the end of a run that was never set up.
+    var isEnd: Bool { words.allSatisfy(\.isEmpty) }
+
     mutating func takeFirst() -> Descriptor? {
         descriptors.isEmpty ? nil : Descriptor(owning: descriptors.removeFirst())
     }
@@ -78,8 +81,13 @@ struct Channel: Sendable {
 
     /// Says that there is nothing more to say, and waits until the other end is closed.
     func finish() {
-        shutdown(descriptor, CInt(SHUT_WR))
+        hangUp()
         while receiveEnd() {}
+    }
+
+    /// Says that there is nothing more to say.
+    func hangUp() {
+        shutdown(descriptor, CInt(SHUT_WR))
     }
 
     static func sendEnd(to descriptor: CInt) {

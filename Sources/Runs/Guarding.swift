@@ -33,15 +33,13 @@ struct Guarding {
     ) {
         // Loaded beside what the other process sets up.
         let loaded = load(programs)
-        guard let run = inherit(base, records) else {
-            sweep(base, records)
-            return
-        }
+        guard let estate = channel.receive() else { return sweep(base, records) }
+        guard let run = inherit(estate, base, records) else { return sweep(base, records) }
         // Who asks already is answered when the planes are up.
         let control = listen(run, records)
         var keeper = setUp(loaded, run, programs)
         programs.holdConnections(milliseconds: 0)
-        if let records { sweep(records) }
+        if plan.sweeps, let records { sweep(records) }
         guardRun(run, control, &keeper, programs)
         keeper?.stop(programs)
         keeper = nil
@@ -132,11 +130,15 @@ struct Guarding {
         }
     }
 
-    /// Waits for what is to be guarded; nil where the other process ended, or failed, before there was anything.
+    /// Takes over what is to be guarded; nil where we can't, or where the other process failed to set it up.
     private func inherit(
-        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
+        _ estate: consuming Estate, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
     ) -> InheritedRun? {
-        guard let estate = channel.receive() else { return nil }
+        if estate.isEnd {
+            // It may wait for our last word before it undoes what it did.
+            channel.hangUp()
+            return nil
+        }
         return try? InheritedRun(estate, base, records, channel.undoLog)
     }
 
@@ -144,6 +146,7 @@ struct Guarding {
     private func sweep(_ base: borrowing CgroupDirectory, _ records: RecordDirectory?) {
         // Its locks last until it is gone altogether.
         while getppid() == parent && base.hasRun(of: parent) { usleep(1000) }
+        if !plan.sweeps && getppid() == parent { return }
         _ = base.sweep()
         if let records { sweep(records) }
     }

@@ -125,7 +125,9 @@ struct Limiter: ~Copyable {
                 if let path = plan.cgroupParent { try CgroupDirectory(opening: path) } else {
                     try CgroupDirectory.ofCaller()
                 }
-            for name in base.sweep() { log.debug("removed cgroup \(base.path)/\(name), left by a dead run") }
+            for name in plan.sweeps ? base.sweep() : [] {
+                log.debug("removed cgroup \(base.path)/\(name), left by a dead run")
+            }
             return base
         }
     }

@@ -5,6 +5,9 @@ import SystemPackage
 
 extension AttachedProgram {
     var described: String { "program \(id)" + (name.map { " (\($0))" } ?? "") }
+
+    static let adviceOnExclusive =
+        "have its owner attach it with BPF_F_ALLOW_MULTI, or give --cgroup-parent a cgroup elsewhere"
 }
 
 /// The programs at the nearest cgroup above the run that has any: their mode decides what may be attached
@@ -28,8 +31,7 @@ func explain(_ error: SystemError, _ cgroup: borrowing RunCgroup, _ type: Attach
     for (path, program) in obstacles(to: cgroup, type) where program.mode == .exclusive {
         return SetupError(
             "\(error); \(program.described) is attached to \(path) in mode exclusive (no BPF_F_ALLOW_MULTI), which"
-                + " forbids programs below it: have its owner attach it with BPF_F_ALLOW_MULTI, or give"
-                + " --cgroup-parent a cgroup elsewhere")
+                + " forbids programs below it", advice: AttachedProgram.adviceOnExclusive, joint: ": ")
     }
     return SetupError(
         "\(error); a program attached without BPF_F_ALLOW_MULTI to a cgroup above, out of sight from here, may"

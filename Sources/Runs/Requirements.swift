@@ -2,14 +2,29 @@ import Kernel
 
 /// Why limiting can't be set up here, in words for the user.
 public struct SetupError: Error, CustomStringConvertible {
-    public let description: String
+    /// What is wrong.
+    let problem: String
+    /// What the user can do about it.
+    let advice: String?
+    private let joint: String
 
-    init(_ description: String) {
-        self.description = description
+    public var description: String { problem + (advice.map { joint + $0 } ?? "") }
+
+    init(_ problem: String, advice: String? = nil, joint: String = "; ") {
+        self.problem = problem
+        self.advice = advice
+        self.joint = joint
     }
 
     init(_ error: any Error) {
-        description = "\(error)"
+        switch error {
+        case let error as SetupError: self = error
+        case var error as SystemError:
+            let hint = error.hint
+            error.hint = nil
+            self.init("\(error)", advice: hint)
+        default: self.init("\(error)")
+        }
     }
 }
 
@@ -18,6 +33,12 @@ let oldestKernel = KernelVersion(5, 10)
 
 /// Checks what every run needs, and returns the kernel's version.
 func checkRequirements() throws(SetupError) -> KernelVersion {
+    let kernel = try checkKernel()
+    try checkCapabilities()
+    return kernel
+}
+
+func checkKernel() throws(SetupError) -> KernelVersion {
     let release = Host.kernelRelease
     guard let kernel = KernelVersion(release: release) else {
         throw SetupError("can't tell the version of kernel '\(release)'")
@@ -25,12 +46,15 @@ func checkRequirements() throws(SetupError) -> KernelVersion {
     guard kernel >= oldestKernel else {
         throw SetupError("kernel \(release) is too old: limiting needs Linux \(oldestKernel) or newer")
     }
-    let missing = Host.missingCapabilities(of: [.bpf, .netAdmin, .perfmon])
-    guard missing.isEmpty else {
-        let names = missing.map(\.name).joined(separator: ", ")
-        throw SetupError(
-            "missing \(missing.count == 1 ? "capability" : "capabilities") \(names): run as root, or once:"
-                + " sudo setcap cap_bpf,cap_net_admin,cap_perfmon+ep \(Host.executablePath)")
-    }
     return kernel
+}
+
+func checkCapabilities() throws(SetupError) {
+    let missing = Host.missingCapabilities(of: [.bpf, .netAdmin, .perfmon])
+    if missing.isEmpty { return }
+    let names = missing.map(\.name).joined(separator: ", ")
+    throw SetupError(
+        "missing \(missing.count == 1 ? "capability" : "capabilities") \(names)",
+        advice: "run as root, or once: sudo setcap cap_bpf,cap_net_admin,cap_perfmon+ep \(Host.executablePath)",
+        joint: ": ")
 }

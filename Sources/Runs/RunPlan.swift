@@ -48,6 +48,8 @@ public struct RunPlan: Sendable {
     public var progress = false
     /// Whether to run unlimited, with a warning, where limiting can't be set up.
     public var bestEffort = false
+    /// Whether what dead runs left is removed on the way.
+    var sweeps = true
 
     public init() {}
 

@@ -12,6 +12,7 @@ struct Throttle: ParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, ListCommand.self, StatsCommand.self, SetCommand.self, CleanupCommand.self,
+            DoctorCommand.self,
         ],
         defaultSubcommand: RunCommand.self)
 }
@@ -22,7 +23,7 @@ enum Main {
     static let failure: CInt = 125
 
     /// All but `run`.
-    private static let subcommands = ["list", "ps", "stats", "set", "cleanup"]
+    private static let subcommands = ["list", "ps", "stats", "set", "cleanup", "doctor"]
 
     static func main() {
         // Nothing that must be undone lives here: exit() wouldn't run its deinit.

@@ -118,6 +118,20 @@ import Testing
         #expect(caller.runs == [])
     }
 
+    /// With --debug, and inside a run, throttle waits for its guard.
+    @Test func failureIsToldAlsoWhereTheGuardIsWaitedFor() throws {
+        let limits = throttle("-d", "50k")
+        let above = try TestCgroup("above", in: lab.cgroup.path)
+        _ = try bpftool.attachForeignProgram(to: above.path, mode: nil)
+        let completed = try lab.start(throttle("-d", "50k", "--debug") + ["true"], in: above).wait()
+        #expect(completed.ending == .exited(125) && completed.stderr.contains("exclusive"))
+        let nested = try lab.run(limits + limits + ["sh", "-c", "exit 3"])
+        #expect(nested.ending == .exited(3))
+        let failing = try lab.run(limits + throttle("-d", "50k", "--cgroup-parent", above.path) + ["true"])
+        #expect(failing.ending == .exited(125) && failing.stderr.contains("exclusive"))
+        #expect(poll { lab.cgroup.children == ["above"] && above.children == [] && lab.cgroup.processes == [] })
+    }
+
     @Test func bestEffortRunsTheCommandUnderAnExclusiveProgram() throws {
         let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: nil)
         let options = throttle("-d", "50k", "--best-effort", "--stats-file", "stats", "--stats=json")

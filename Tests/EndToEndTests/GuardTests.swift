@@ -180,6 +180,8 @@ import Testing
             try child.waitForOutput("ready")
             for pid in lab.cgroup.processes { kill(pid, SIGKILL) }
             _ = try child.wait()
+            // The guard has the locks, too.
+            #expect(poll { lab.cgroup.processes == [] })
             let command = TestCgroup.processes(of: "\(lab.cgroup.path)/throttle-\(child.pid)/run")
             #expect(command.count == 1)
             let removed = try lab.run(cleanup())

@@ -36,7 +36,9 @@ private func throttle(_ words: String) throws -> (status: CInt, output: String) 
         #expect(try throttle("--stats json -d 50k 2>&1").output.contains("No limit given"))
     }
 
-    @Test(arguments: ["--help", "-h", "help", "help run", "run --help", "run -h", "-d 50k --help"])
+    @Test(arguments: [
+        "--help", "-h", "help", "help run", "help doctor", "doctor --help", "run --help", "run -h", "-d 50k --help",
+    ])
     func `help is printed and is no failure`(words: String) throws {
         let (status, output) = try throttle(words + " 2>/dev/null")
         #expect(status == 0)

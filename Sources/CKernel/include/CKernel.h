@@ -129,6 +129,12 @@ int kernel_occupy_standard_fds(void);
  * Swift's Glibc lacks. -1 with errno. */
 int kernel_enter_network(int fd);
 
+/* Takes the calling thread to a network namespace of its own, which ends with it. As above: unshare(2). */
+int kernel_make_network(void);
+
+/* Sets loopback up, whose struct ifreq doesn't import. -1 with errno. */
+int kernel_start_loopback(void);
+
 /* File system type of an open file (f_type of statfs(2), whose type doesn't import); -1 with errno. */
 int64_t kernel_filesystem_type(int fd);
 
