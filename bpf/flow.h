@@ -13,29 +13,40 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define FLOW_TCP_FLAGS 13 /* where they are in the header */
+#define FLOW_TCP_OFFSET 12 /* where a TCP header has its length and, behind it, the flags */
 #define FLOW_TCP_SYN 0x02
+#define FLOW_TCP_ACK 0x10
 
-/*
- * Fills in the ports, behind the network header. What begins a TCP connection is of no flow here: were it to
- * wait, it would pass for the length of the path.
- */
-static __always_inline bool flow_read_ports(struct __sk_buff *skb, __u32 offset, int protocol, __be16 *source,
-					    __be16 *destination)
+/* Whether a TCP segment of `bytes`, header and all, is one that isn't to wait. */
+static __always_inline bool flow_is_urgent(struct __sk_buff *skb, __u32 offset, __u32 bytes)
+{
+	struct {
+		__u8 length, flags;
+	} tcp;
+
+	if (bpf_skb_load_bytes_relative(skb, offset + FLOW_TCP_OFFSET, &tcp, sizeof(tcp), BPF_HDR_START_NET) <
+	    0)
+		return true;
+	/* What begins a connection: else its wait would pass for the length of the path. */
+	if (tcp.flags & FLOW_TCP_SYN)
+		return true;
+	/* A bare ACK: it costs nothing, and an upload would wait for it. */
+	return tcp.flags == FLOW_TCP_ACK && bytes == (tcp.length >> 4) * 4;
+}
+
+/* Fills in the ports, behind the network header. What isn't to wait is of no flow here. */
+static __always_inline bool flow_read_ports(struct __sk_buff *skb, __u32 offset, __u32 bytes, int protocol,
+					    __be16 *source, __be16 *destination)
 {
 	struct {
 		__be16 source, destination;
 	} ports;
-	__u8 flags = 0;
 
 	if (bpf_skb_load_bytes_relative(skb, offset, &ports, sizeof(ports), BPF_HDR_START_NET) < 0)
 		return false;
-	if (protocol == IPPROTO_TCP &&
-	    bpf_skb_load_bytes_relative(skb, offset + FLOW_TCP_FLAGS, &flags, 1, BPF_HDR_START_NET) < 0)
-		return false;
 	*source = ports.source;
 	*destination = ports.destination;
-	return !(flags & FLOW_TCP_SYN);
+	return protocol != IPPROTO_TCP || !flow_is_urgent(skb, offset, bytes);
 }
 
 static __always_inline int flow_read_ipv4(struct __sk_buff *skb, struct bpf_sock_tuple *tuple)
@@ -47,7 +58,8 @@ static __always_inline int flow_read_ipv4(struct __sk_buff *skb, struct bpf_sock
 	/* A fragment that isn't the first has no ports, and the first goes where they go: to the police. */
 	if (ip.frag_off & bpf_htons(0x3fff) || (ip.protocol != IPPROTO_TCP && ip.protocol != IPPROTO_UDP))
 		return -1;
-	if (!flow_read_ports(skb, ip.ihl * 4, ip.protocol, &tuple->ipv4.sport, &tuple->ipv4.dport))
+	if (!flow_read_ports(skb, ip.ihl * 4, bpf_ntohs(ip.tot_len) - ip.ihl * 4, ip.protocol,
+			     &tuple->ipv4.sport, &tuple->ipv4.dport))
 		return -1;
 	tuple->ipv4.saddr = ip.saddr;
 	tuple->ipv4.daddr = ip.daddr;
@@ -63,7 +75,8 @@ static __always_inline int flow_read_ipv6(struct __sk_buff *skb, struct bpf_sock
 		return -1;
 	if (ip.nexthdr != IPPROTO_TCP && ip.nexthdr != IPPROTO_UDP)
 		return -1;
-	if (!flow_read_ports(skb, sizeof(ip), ip.nexthdr, &tuple->ipv6.sport, &tuple->ipv6.dport))
+	if (!flow_read_ports(skb, sizeof(ip), bpf_ntohs(ip.payload_len), ip.nexthdr, &tuple->ipv6.sport,
+			     &tuple->ipv6.dport))
 		return -1;
 	__builtin_memcpy(tuple->ipv6.saddr, &ip.saddr, sizeof(ip.saddr));
 	__builtin_memcpy(tuple->ipv6.daddr, &ip.daddr, sizeof(ip.daddr));
