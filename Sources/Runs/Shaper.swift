@@ -11,7 +11,6 @@ struct Shaper: ~Copyable {
     private var entries: [Int32: QueueEntry] = [:]
     private let queue: Queue
     private let watch: DeviceWatch
-    private let route: RouteSocket
     private let set: PlaneSet
     private var control: QueueControl
     private var isInUse = false
@@ -27,11 +26,9 @@ struct Shaper: ~Copyable {
         _ channel: Channel, _ log: @escaping UndoLog
     ) throws(SystemError) {
         let watch = try DeviceWatch()
-        let route = try RouteSocket()
         removeDeadQueues(log)
         let queue = try Queue.ofRun(id, rate: rate, log: log)
         self.watch = watch
-        self.route = route
         self.queue = queue
         self.set = set
         self.kernel = kernel
@@ -85,6 +82,8 @@ struct Shaper: ~Copyable {
 
     /// Puts the program on every device that has none yet.
     private mutating func hookDevices() throws(SystemError) {
+        // A new one each time: it isn't behind on answers that were lost.
+        let route = try RouteSocket()
         let qdiscs = try route.devicesWithIngressQdisc()
         let devices = try route.devices()
         let present = Set(devices.map(\.index))
