@@ -19,7 +19,15 @@ struct Guarding {
     ) {
         // Loaded beside what the other process sets up.
         let loaded = load(programs)
-        guard let run = inherit(base, records) else {
+        let inherited: InheritedRun?
+        do {
+            inherited = try inherit(base, records)
+        } catch {
+            // The other process hears this, and goes on without us.
+            channel.say(.obstacle, "\(error)")
+            return
+        }
+        guard let run = inherited else {
             sweep(base, records)
             return
         }
@@ -29,6 +37,8 @@ struct Guarding {
         guardRun(run, &keeper, programs)
         keeper?.stop(programs)
         keeper = nil
+        // What couldn't be taken down is tried once more, as if a dead run had left it.
+        if plan.mode != .police && plan.down != .unlimited { removeDeadQueues(channel.undoLog) }
         channel.finish()
     }
 
@@ -44,16 +54,19 @@ struct Guarding {
     private func setUp(
         _ set: consuming PlaneSet?, _ run: borrowing InheritedRun, _ programs: borrowing ProgramSet
     ) -> PlaneKeeper? {
-        guard let set else { return nil }
-        do {
-            let keeper = try PlaneKeeper(plan, kernel, set, programs, run.cgroup, run.method, channel)
-            let planes = keeper.planes.map(\.rawValue).sorted() + ["police"]
-            channel.say(.ready, "\(planes.joined(separator: " ")) (attached by \(run.method))")
-            return keeper
-        } catch {
-            channel.say(.obstacle, "\(error)")
-            return nil
+        if !plan.isLimited { return nil }
+        var keeper: PlaneKeeper?
+        if let set {
+            do {
+                keeper = try PlaneKeeper(plan, kernel, set, programs, run.cgroup, run.method, channel)
+            } catch {
+                channel.say(.obstacle, "\(error)")
+            }
         }
+        // In any case, as the other process may wait for it.
+        let planes = (keeper?.planes ?? []).map(\.rawValue).sorted() + ["police"]
+        channel.say(.ready, "\(planes.joined(separator: " ")) (attached by \(run.method))")
+        return keeper
     }
 
     /// Keeps the planes right until the other process ends the run; or until nothing runs any more, where it has left the
@@ -66,7 +79,7 @@ struct Guarding {
             let (watch, step) = keeper?.waiting ?? (-1, -1)
             let ready = kernel_await(
                 isAlone ? -1 : channel.descriptor, watch, isAlone ? run.events.descriptor : -1, step)
-            if ready & 1 != 0 {
+            if ready > 0 && ready & 1 != 0 {
                 if channel.receiveEnd() { return }
                 isAlone = true
             }
@@ -77,9 +90,9 @@ struct Guarding {
     /// Waits for what is to be guarded; nil where the other process ended, or failed, before there was anything.
     private func inherit(
         _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
-    ) -> InheritedRun? {
-        guard let estate = channel.receive() else { return nil }
-        return try? InheritedRun(estate, base, records, channel.undoLog)
+    ) throws(SystemError) -> InheritedRun? {
+        guard let estate = try channel.receive() else { return nil }
+        return try InheritedRun(estate, base, records, channel.undoLog)
     }
 
     /// Removes what the other process left that was killed while it set up the run.

@@ -63,8 +63,15 @@ public struct Run {
         let began = Host.monotonicNanoseconds
         let home = cgroup(of: started.running.pid)
         let keeper = started.keeper
-        let outcome = try started.running.supervise(as: caller, input: keeper?.input ?? -1) {
-            keeper?.listen() ?? false
+        let outcome: Outcome
+        do throws(SystemError) {
+            outcome = try started.running.supervise(as: caller, input: keeper?.input ?? -1) {
+                keeper?.listen() ?? false
+            }
+        } catch {
+            // The command may go on, but not without its limit.
+            if let limiter = started.limiter { end(limiter, &report) }
+            throw error
         }
         keeper?.drain()
         report.hasMoved = cgroup(of: started.running.pid) != home
@@ -82,11 +89,15 @@ public struct Run {
             report.obstacle = limiter.keeper?.obstacle
             report.down.counters = limiter.counters(.down)
             report.up.counters = limiter.counters(.up)
-            (report.leftBehind, report.linger) = limiter.end(plan.linger)
-            report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
+            end(limiter, &report)
         }
         report.end(outcome, after: elapsed)
         return outcome
+    }
+
+    private func end(_ limiter: consuming Limiter, _ report: inout Report) {
+        (report.leftBehind, report.linger) = limiter.end(plan.linger)
+        report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
     }
 
     /// Where a process is, as /proc says; still told of a zombie.
