@@ -20,7 +20,7 @@ SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-roo
 BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
 DEMO_PACKAGES := python3 wget
 TEST_PACKAGES := bpftool busybox-static clang-format curl iperf3 iproute2 libcap2-bin mandoc nginx-light \
-	procps shellcheck util-linux
+	procps shellcheck strace util-linux
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:

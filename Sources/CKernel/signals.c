@@ -28,8 +28,11 @@ int kernel_take_signals(struct kernel_caller *caller)
 int kernel_next_signal(int fd, int other, int changing, int milliseconds, struct kernel_signal *signal)
 {
 	struct signalfd_siginfo info;
+	int ready = kernel_await(fd, other, -1, changing, milliseconds);
 
-	if (!(kernel_await(fd, other, -1, changing, milliseconds) & 1))
+	if (ready < 0)
+		return -1;
+	if (!(ready & 1))
 		return 0;
 	if (TEMP_FAILURE_RETRY(read(fd, &info, sizeof(info))) != sizeof(info))
 		return -1;

@@ -4,11 +4,14 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "CKernel.h"
@@ -54,32 +57,41 @@ static _Noreturn void run_child(const struct kernel_spawn *spawn)
 	fail(spawn, errno, errno == ENOENT ? 127 : 126);
 }
 
-/* clone3 is refused by seccomp in older containers (ENOSYS): there the child moves itself before exec. */
+/* Moves the child, which waits for our word, and takes hold of it. Returns what failed, or NULL. */
+static const char *take_child(const struct kernel_spawn *spawn, pid_t pid, int *pidfd)
+{
+	if (spawn->cgroup_fd >= 0) {
+		int procs = openat(spawn->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+		int written = procs < 0 ? -1 : dprintf(procs, "%d", pid);
+
+		if (procs >= 0)
+			close(procs);
+		if (written < 0)
+			return "write cgroup.procs";
+	}
+	*pidfd = pidfd_open(pid, 0);
+	return *pidfd < 0 ? "pidfd_open" : NULL;
+}
+
+/* clone3 is refused by seccomp in older containers (ENOSYS): there the child starts in our own cgroup. */
 static pid_t fork_and_move(const struct kernel_spawn *spawn, int *pidfd, const char **failed_call)
 {
-	int procs = -1;
-	pid_t pid;
+	pid_t pid = fork();
+	int error;
 
-	*failed_call = "open cgroup.procs";
-	if (spawn->cgroup_fd >= 0) {
-		procs = openat(spawn->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-		if (procs < 0)
-			return -1;
-	}
 	*failed_call = "fork";
-	pid = fork();
-	if (pid == 0) {
-		if (procs >= 0 && write(procs, "0", 1) != 1)
-			_exit(125);
+	if (pid == 0)
 		run_child(spawn);
-	}
-	if (procs >= 0)
-		close(procs);
 	if (pid < 0)
 		return -1;
-	*failed_call = "pidfd_open";
-	*pidfd = pidfd_open(pid, 0);
-	return *pidfd < 0 ? -1 : pid;
+	*failed_call = take_child(spawn, pid, pidfd);
+	if (!*failed_call)
+		return pid;
+	error = errno;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	errno = error;
+	return -1;
 }
 
 pid_t kernel_spawn(const struct kernel_spawn *spawn, int *pidfd, const char **failed_call)

@@ -38,8 +38,10 @@ int kernel_await(int first, int second, int third, int changing, int millisecond
 	};
 	int ready = 0;
 
-	if (poll(fds, 4, milliseconds) <= 0)
-		return 0;
+	int count = TEMP_FAILURE_RETRY(poll(fds, 4, milliseconds));
+
+	if (count <= 0)
+		return count;
 	for (int i = 0; i < 4; i++)
 		ready |= fds[i].revents ? 1 << i : 0;
 	return ready;
@@ -89,6 +91,10 @@ ssize_t kernel_receive_fds(int socket, void *data, size_t size, int *fds, int *c
 		*count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		memcpy(fds, CMSG_DATA(header), (size_t)*count * sizeof(int));
 	}
+	if (received >= 0 && message.msg_flags & MSG_CTRUNC) {
+		errno = EMFILE;
+		return -1;
+	}
 	return received;
 }
 
@@ -103,14 +109,17 @@ pid_t kernel_fork_apart(const int *keep, int count)
 	if (chdir("/") < 0)
 		_exit(125);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int fd = 0; fd <= 2; fd++)
-		dup2(null, fd);
+	for (int fd = 0; fd <= 2; fd++) {
+		if (TEMP_FAILURE_RETRY(dup2(null, fd)) < 0)
+			_exit(125);
+	}
 	for (int i = 0; i <= count; i++) {
 		unsigned first = i == 0 ? 3 : (unsigned)keep[i - 1] + 1;
 		unsigned last = i == count ? ~0U : (unsigned)keep[i] - 1;
 
-		if (first <= last)
-			close_range(first, last, 0);
+		/* Kept open, our end of a socket pair would hide that the other process has ended. */
+		if (first <= last && close_range(first, last, 0) < 0)
+			_exit(125);
 	}
 	return 0;
 }

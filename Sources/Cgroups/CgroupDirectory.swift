@@ -91,11 +91,16 @@ public struct CgroupDirectory: ~Copyable, Sendable {
 
     func path(of child: String) -> String { path == "/" ? path + child : path + "/" + child }
 
-    /// Processes in this cgroup itself.
-    func processes() -> [String] {
-        let text = (try? readText("cgroup.procs", in: descriptor.rawValue)) ?? ""
-        return text.split(separator: "\n").map(String.init)
+    /// Processes in this cgroup itself; none where it was removed.
+    func readProcesses() throws(Errno) -> [String] {
+        do {
+            return try readText("cgroup.procs", in: descriptor.rawValue).split(separator: "\n").map(String.init)
+        } catch .noSuchFileOrDirectory, .operationNotSupportedByDevice {
+            return []
+        }
     }
+
+    func processes() -> [String] { (try? readProcesses()) ?? [] }
 
     static func inode(_ descriptor: borrowing Descriptor) -> ino_t? {
         var status = stat()

@@ -52,9 +52,11 @@ extension CgroupDirectory {
         CgroupEvents(file: try Descriptor(opening: "cgroup.events", in: descriptor.rawValue, O_RDONLY))
     }
 
-    /// How many processes are in this cgroup and below.
+    /// How many processes are in this cgroup and below. Where that can't be read, there may be one.
     public var population: Int {
-        children().reduce(processes().count) { count, name in count + ((try? child(name))?.population ?? 0) }
+        children().reduce((try? readProcesses())?.count ?? 1) { count, name in
+            count + ((try? child(name))?.population ?? 0)
+        }
     }
 
     /// Sends a signal to every process of this cgroup and of those below.

@@ -86,6 +86,9 @@ public struct RunCgroup: ~Copyable {
             do throws(Errno) {
                 let parent = try base.makeChild(name)
                 if parent.lock() && base.contains(name, as: parent) { return parent }
+                failure = Errno(rawValue: Glibc.errno)
+                // Empty, and nobody's: another run's sweep has it, or it can't be locked.
+                base.removeChild(name)
             } catch .fileExists {
                 continue
             } catch {

@@ -75,7 +75,8 @@ struct IFBDevice: ~Copyable {
 
     deinit {
         do {
-            try route.remove(index, named: name)
+            // By a new socket: ours may be behind on answers that were lost.
+            try RouteSocket().remove(index, named: name)
             log("removed device \(name)", false)
         } catch {
             log("\(error)", true)

@@ -51,13 +51,15 @@ public struct RouteSocket: ~Copyable {
         return code
     }
 
-    /// Asks about traffic control, and calls `body` with each message of the answer. Returns libnl's error code, or what
-    /// isn't negative.
-    func ask(_ type: Int, _ header: tcmsg, flags: CInt = 0, _ body: (OpaquePointer) -> Void) -> CInt {
+    /// Asks by a message of this type and header, and calls `body` with each message of the answer. Returns libnl's error
+    /// code, or what isn't negative.
+    func ask<Header: BitwiseCopyable>(
+        _ type: Int, _ header: Header, flags: CInt = 0, _ body: (OpaquePointer) -> Void
+    ) -> CInt {
         guard let message = nlmsg_alloc_simple(CInt(type), flags) else { return -CInt(NLE_NOMEM) }
         defer { nlmsg_free(message) }
         var header = header
-        nlmsg_append(message, &header, MemoryLayout<tcmsg>.size, CInt(NLMSG_ALIGNTO))
+        nlmsg_append(message, &header, MemoryLayout<Header>.size, CInt(NLMSG_ALIGNTO))
         var code = nl_send_auto(pointer, message)
         if code >= 0 { code = receive(body) }
         // It comes behind the answer, if that isn't an error; the end of a dump stands for it.
@@ -66,8 +68,17 @@ public struct RouteSocket: ~Copyable {
 
     /// All devices of the namespace, by index.
     public func devices() throws(SystemError) -> [Device] {
-        let links = try Cache("list", "network devices") { rtnl_link_alloc_cache(pointer, AF_UNSPEC, &$0) }
-        return links.map(Device.init)
+        var devices: [Device] = []
+        var code: CInt
+        // Not by a cache of libnl's: that waits for an answer also where it couldn't ask.
+        repeat {
+            devices = []
+            code = ask(RTM_GETLINK, ifinfomsg(), flags: CLibNL.NLM_F_DUMP) { message in
+                if let device = object(in: message, Device.init) { devices.append(device) }
+            }
+        } while code == -CInt(NLE_DUMP_INTR)
+        if code < 0 { throw SystemError("list", "network devices", errno: Errno(libnl: code)) }
+        return devices
     }
 
     /// The device of that name.
@@ -99,10 +110,6 @@ struct Cache: ~Copyable {
         var pointer: OpaquePointer?
         let code = dump(&pointer)
         guard code >= 0, let pointer else { throw SystemError(operation, subject, errno: Errno(libnl: code)) }
-        // No answer must keep a run from ending.
-        var timeout = timeval(tv_sec: 10, tv_usec: 0)
-        setsockopt(
-            nl_socket_get_fd(pointer), SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         self.pointer = pointer
     }
 

@@ -1,6 +1,7 @@
 import CKernel
 import Glibc
 import Kernel
+import SystemPackage
 
 /// What the guard tells: one packet each.
 struct Message {
@@ -55,21 +56,28 @@ struct Channel: Sendable {
     func say(_ kind: Message.Kind, _ text: String) {
         if kind == .debug && !isDebugging { return }
         let bytes = [kind.rawValue] + Array(text.utf8.prefix(4000))
-        // Nobody may be there to hear it any more.
-        _ = Glibc.send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
+        // Again where memory is short for a moment: somebody may wait for this.
+        for _ in 0..<10 {
+            let sent = Glibc.send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
+            // Nobody may be there to hear it any more, or listen.
+            if sent >= 0 || [EPIPE, EAGAIN].contains(errno) { return }
+            usleep(1000)
+        }
     }
 
     var undoLog: UndoLog { { line, isFailure in say(isFailure ? .warning : .debug, line) } }
 
     /// Waits for what is to be guarded; nil where the other end was closed before there was anything.
-    func receive() -> Estate? {
+    func receive() throws(SystemError) -> Estate? {
         var bytes = [UInt8](repeating: 0, count: 4096)
         var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
         var count: CInt = 0
         let size = kernel_receive_fds(descriptor, &bytes, bytes.count, &descriptors, &count)
+        let failure = Errno(rawValue: errno)
         let words = bytes.prefix(max(0, size)).split(separator: 0, omittingEmptySubsequences: false)
         let estate = Estate(
             words: words.map { String(decoding: $0, as: UTF8.self) }, owning: Array(descriptors.prefix(Int(count))))
+        if size < 0 { throw SystemError("take over", "the run", errno: failure) }
         return size > 0 ? consume estate : nil
     }
 

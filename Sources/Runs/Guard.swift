@@ -97,19 +97,23 @@ final class Guard {
 
     /// Waits until the planes are set up, or can't be.
     func waitUntilReady() {
-        while planes == nil, listen() {}
+        while planes == nil, hear() {}
+        if planes == nil { takeOver() }
     }
 
     /// Takes in one message. Returns whether more may follow.
     func listen() -> Bool {
         if hear() { return true }
-        if isAlive { takeOver() }
+        if isAlive {
+            log.warning("the guard process was ended: from now on only police holds the limits")
+            takeOver()
+        }
         return false
     }
 
     /// Takes in what has come, without waiting.
     func drain() {
-        while isAlive, kernel_await(input, -1, -1, -1, 0) != 0, listen() {}
+        while isAlive, kernel_await(input, -1, -1, -1, 0) > 0, listen() {}
     }
 
     private func hear() -> Bool {
@@ -120,12 +124,12 @@ final class Guard {
         return count > 0
     }
 
-    /// Does without the guard, which somebody has killed.
+    /// Does without the guard, which somebody has killed, or which can't be heard any more.
     private func takeOver() {
         leave()
-        log.warning("the guard process was ended: from now on only police holds the limits")
         planes = []
         // Its claim to the queue lasts until it is gone altogether.
+        kill(pid, SIGKILL)
         waitpid(pid, nil, 0)
         removeDeadQueues(Limiter.undoLog(log))
     }

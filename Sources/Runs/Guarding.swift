@@ -33,8 +33,14 @@ struct Guarding {
     ) {
         // Loaded beside what the other process sets up.
         let loaded = load(programs)
-        guard let estate = channel.receive() else { return sweep(base, records) }
-        guard let run = inherit(estate, base, records) else { return sweep(base, records) }
+        let inherited: InheritedRun?
+        do {
+            inherited = try inherit(base, records)
+        } catch {
+            // The other process hears this, and goes on without us.
+            return channel.say(.obstacle, "\(error)")
+        }
+        guard let run = inherited else { return sweep(base, records) }
         // Who asks already is answered when the planes are up.
         let control = listen(run, records)
         var keeper = setUp(loaded, run, programs)
@@ -43,6 +49,8 @@ struct Guarding {
         guardRun(run, control, &keeper, programs)
         keeper?.stop(programs)
         keeper = nil
+        // What couldn't be taken down is tried once more, as if a dead run had left it.
+        if plan.mode != .police && plan.down != .unlimited { removeDeadQueues(channel.undoLog) }
         channel.finish()
     }
 
@@ -58,15 +66,17 @@ struct Guarding {
     private func setUp(
         _ set: consuming PlaneSet?, _ run: borrowing InheritedRun, _ programs: borrowing ProgramSet
     ) -> PlaneKeeper? {
-        guard let set else { return nil }
-        do {
-            let keeper = try PlaneKeeper(plan, kernel, set, programs, run.cgroup, run.method, channel)
-            sayReady(keeper.planes, run)
-            return keeper
-        } catch {
-            channel.say(.obstacle, "\(error)")
-            return nil
+        var keeper: PlaneKeeper?
+        if let set {
+            do {
+                keeper = try PlaneKeeper(plan, kernel, set, programs, run.cgroup, run.method, channel)
+            } catch {
+                channel.say(.obstacle, "\(error)")
+            }
         }
+        // In any case, as the other process may wait for it.
+        sayReady(keeper?.planes ?? [], run)
+        return keeper
     }
 
     private func sayReady(_ planes: Set<Plane>, _ run: borrowing InheritedRun) {
@@ -121,25 +131,26 @@ struct Guarding {
             let ready = kernel_await(
                 isAlone ? -1 : channel.descriptor, watch, control?.descriptor ?? -1,
                 isAlone ? run.events.descriptor : -1, step)
-            if ready & 1 != 0 {
+            if ready > 0 && ready & 1 != 0 {
                 if channel.receiveEnd() { return }
                 isAlone = true
             }
-            if ready & 4 != 0 { control?.answer { answer($0, run, &keeper, programs) } }
+            if ready > 0 && ready & 4 != 0 { control?.answer { answer($0, run, &keeper, programs) } }
             keeper?.step(programs)
         }
     }
 
     /// Takes over what is to be guarded; nil where we can't, or where the other process failed to set it up.
     private func inherit(
-        _ estate: consuming Estate, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
-    ) -> InheritedRun? {
+        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
+    ) throws(SystemError) -> InheritedRun? {
+        guard let estate = try channel.receive() else { return nil }
         if estate.isEnd {
             // It may wait for our last word before it undoes what it did.
             channel.hangUp()
             return nil
         }
-        return try? InheritedRun(estate, base, records, channel.undoLog)
+        return try InheritedRun(estate, base, records, channel.undoLog)
     }
 
     /// Removes what the other process left that was killed while it set up the run.

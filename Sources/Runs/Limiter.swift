@@ -101,8 +101,11 @@ struct Limiter: ~Copyable {
         if linger == .release || keeper?.isAlive != true {
             // First, as the guard ends when nothing runs any more.
             let released = cgroup.release()
-            keeper?.end()
-            return (released, .release)
+            // What couldn't be moved stays limited while there is a guard for it.
+            if population == 0 || keeper?.isAlive != true {
+                keeper?.end()
+                return (released, .release)
+            }
         }
         keeper?.leave()
         attachments.leave()

@@ -65,14 +65,21 @@ public struct Run {
         let limiter = started.limiter
         var running = started.running
         let progress = plan.progress ? Progress() : nil
-        let outcome = try running.supervise(
-            as: caller, input: keeper?.input ?? -1, milliseconds: progress?.milliseconds ?? -1,
-            tick: { stops in
-                switch limiter {
-                case .some(let limiter) where !stops: progress?.show(flows(limiter))
-                default: progress?.erase()
-                }
-            }, read: { keeper?.listen() ?? false })
+        let outcome: Outcome
+        do throws(SystemError) {
+            outcome = try running.supervise(
+                as: caller, input: keeper?.input ?? -1, milliseconds: progress?.milliseconds ?? -1,
+                tick: { stops in
+                    switch limiter {
+                    case .some(let limiter) where !stops: progress?.show(flows(limiter))
+                    default: progress?.erase()
+                    }
+                }, read: { keeper?.listen() ?? false })
+        } catch {
+            // The command may go on, but not without its limit.
+            if let limiter { end(limiter, &report) }
+            throw error
+        }
         progress?.erase()
         keeper?.drain()
         report.hasMoved = cgroup(of: running.pid) != home
@@ -92,8 +99,7 @@ public struct Run {
             report.up.counters = limiter.counters(.up)
             // Maybe others than at the start.
             (report.down.limit, report.up.limit) = (limiter.rate(.down), limiter.rate(.up))
-            (report.leftBehind, report.linger) = limiter.end(plan.linger)
-            report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
+            end(limiter, &report)
         }
         report.end(outcome, after: elapsed)
         return outcome
@@ -106,6 +112,11 @@ public struct Run {
             let bytes = plan.counting == .wire ? counters.passedWireBytes : counters.passedPayloadBytes
             return ProgressLine.Flow(bytes: bytes, limit: limiter.rate(direction))
         }
+    }
+
+    private func end(_ limiter: consuming Limiter, _ report: inout Report) {
+        (report.leftBehind, report.linger) = limiter.end(plan.linger)
+        report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
     }
 
     /// Where a process is, as /proc says; still told of a zombie.

@@ -11,7 +11,6 @@ struct Shaper: ~Copyable {
     private var entries: [Int32: QueueEntry] = [:]
     private let queue: Queue
     private let watch: DeviceWatch
-    private let route: RouteSocket
     private var control: QueueControl
     private var limit: UInt64
     private var isInUse = false
@@ -28,11 +27,9 @@ struct Shaper: ~Copyable {
     ) throws(SystemError) {
         let log = channel.undoLog
         let watch = try DeviceWatch()
-        let route = try RouteSocket()
         removeDeadQueues(log)
         let queue = try Queue.ofRun(id, rate: rate, log: log)
         self.watch = watch
-        self.route = route
         self.queue = queue
         self.counting = counting
         self.kernel = kernel
@@ -96,6 +93,8 @@ struct Shaper: ~Copyable {
 
     /// Puts the program on every device that has none yet.
     private mutating func hookDevices(_ set: borrowing PlaneSet) throws(SystemError) {
+        // A new one each time: it isn't behind on answers that were lost.
+        let route = try RouteSocket()
         let qdiscs = try route.devicesWithIngressQdisc()
         let devices = try route.devices()
         let present = Set(devices.map(\.index))

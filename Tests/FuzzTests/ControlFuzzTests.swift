@@ -85,8 +85,8 @@ private final class Line {
 
     /// Whether the guard could take over what was sent; it is removed again.
     func inherit(in base: borrowing CgroupDirectory) -> Bool {
-        guard let estate = Channel(descriptor: ends[1], isDebugging: false).receive() else { return false }
         do {
+            guard let estate = try Channel(descriptor: ends[1], isDebugging: false).receive() else { return false }
             _ = try InheritedRun(estate, base, nil) { _, _ in }
             return true
         } catch {

@@ -64,7 +64,7 @@ import Testing
             try Channel.send([cgroup.parent.name, "", "no method"], [lock, lock, 0], to: ends[0])
             cgroup.leave()
             #expect(throws: SystemError.self) {
-                guard let estate = Channel(descriptor: ends[1], isDebugging: true).receive() else { return }
+                guard let estate = try Channel(descriptor: ends[1], isDebugging: true).receive() else { return }
                 _ = try InheritedRun(estate, directory, nil) { _, _ in }
             }
             #expect(directory.sweep().count == 1)

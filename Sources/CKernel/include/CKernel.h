@@ -102,7 +102,7 @@ pid_t kernel_fork_apart(const int *_Nonnull keep, int count);
 /*
  * Waits at most `milliseconds` (-1: without end) until one of three descriptors can be read (bits 0 to 2),
  * or a file has changed since it was last read (bit 3), as cgroup.events does: poll(2) for POLLPRI. A
- * descriptor of -1 is none.
+ * descriptor of -1 is none. Returns 0 where nothing has happened; -1 with errno.
  */
 int kernel_await(int first, int second, int third, int changing, int milliseconds);
 

@@ -1,0 +1,141 @@
+import Foundation
+
+/// One system call that fails once.
+struct Fault: CustomStringConvertible {
+    /// What a run calls, and how that may fail. Not close(2), which closes in any case, and not memory, which Swift must have.
+    static let errors = [
+        "bpf": ["ENOMEM", "EPERM", "E2BIG", "EINVAL"], "openat": ["EMFILE", "EPERM", "EINTR"],
+        "mkdirat": ["ENOSPC", "EPERM", "ENOMEM"], "unlinkat": ["EBUSY", "EPERM"], "socket": ["EMFILE", "ENOMEM"],
+        "socketpair": ["EMFILE", "ENOMEM"], "bind": ["ENOMEM", "EADDRINUSE"], "getsockname": ["ENOMEM"],
+        "setsockopt": ["ENOMEM", "EPERM"], "sendmsg": ["ENOBUFS", "EINTR"], "sendto": ["ENOBUFS", "EINTR"],
+        "recvmsg": ["ENOBUFS", "EINTR"], "recvfrom": ["ENOMEM", "EINTR"], "clone": ["EAGAIN", "ENOMEM"],
+        "clone3": ["EPERM", "EAGAIN", "ENOSYS"], "signalfd4": ["EMFILE", "ENOMEM"], "fcntl": ["EMFILE"],
+        "dup2": ["EBUSY", "EINTR"], "close_range": ["EPERM", "ENOSYS"], "chdir": ["EPERM"],
+        "flock": ["ENOLCK", "EINTR"], "write": ["ENOSPC", "EINTR", "EBUSY"], "read": ["EINTR", "ENOMEM", "EIO"],
+        "poll": ["EINTR", "ENOMEM"], "newfstatat": ["ENOMEM", "EPERM"], "fstatfs": ["ENOMEM"], "lseek": ["EINVAL"],
+        "getdents64": ["ENOMEM"], "faccessat2": ["EPERM"], "shutdown": ["ENOMEM"], "waitid": ["EINTR", "ECHILD"],
+        "rt_sigprocmask": ["EINVAL"], "rt_sigaction": ["EINVAL"], "prlimit64": ["EPERM"], "capget": ["EPERM"],
+        "uname": ["EPERM"], "getsockopt": ["ENOMEM"],
+        "pidfd_send_signal": ["EPERM"], "kill": ["EPERM"],
+    ]
+
+    let call: String
+    let error: String
+    /// Which of the victim's calls of that name it is, from 1.
+    let number: Int
+
+    var description: String { "\(error) of \(call) \(number)" }
+
+    /// The options of strace(1) that make it.
+    var options: [String] { ["-e", "trace=\(call)", "-e", "inject=\(call):error=\(error):when=\(number)"] }
+
+    /// All faults of the calls in what strace wrote of one process.
+    static func all(in trace: String) -> [Fault] {
+        var counts: [String: Int] = [:]
+        return trace.split(separator: "\n").flatMap { line -> [Fault] in
+            let call = String(line.prefix { $0 != "(" })
+            guard let errors = errors[call] else { return [] }
+            counts[call, default: 0] += 1
+            // A line on standard error that is lost is no concern of ours.
+            if line.hasPrefix("write(2,") { return [] }
+            return errors.map { Fault(call: call, error: $0, number: counts[call] ?? 0) }
+        }
+    }
+}
+
+/// Where runs meet faults: namespaces with a loopback and a place for records that nobody else has.
+final class FaultyPlace {
+    /// Which process of a run meets the fault.
+    enum Victim: String, CaseIterable {
+        case wrapper, `guard`
+    }
+
+    private let lab: Lab
+    private let namespace: Namespace
+    /// Keeps the mount namespace.
+    private let holder: Child
+    private let before: String
+
+    init(_ lab: Lab, hasFilters: Bool) throws {
+        self.lab = lab
+        namespace = try Namespace(lab)
+        if hasFilters { try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"]) }
+        let script = "mkdir -p /run/throttle; mount -t tmpfs -o mode=700 none /run/throttle; echo ready; read x"
+        holder = try lab.start(
+            namespace.entry + ["unshare", "-m", "sh", "-ec", script], in: lab.helpers, input: .pipe)
+        try holder.waitForOutput("ready")
+        before = try FaultyPlace.devices(lab, namespace)
+    }
+
+    private var entry: [String] { ["nsenter", "-t", "\(holder.pid)", "-m"] + namespace.entry }
+    private var log: String { "\(lab.folder)/strace" }
+
+    /// What strace wrote of the victim when it met no fault.
+    func trace(of victim: Victim, _ words: [String]) throws -> String {
+        _ = try run(words, victim)
+        return try String(decoding: lab.content("strace"), as: UTF8.self)
+    }
+
+    /// Runs throttle, as `words` say, to its end.
+    func run(_ words: [String], _ victim: Victim, _ fault: Fault? = nil) throws -> Completed {
+        switch victim {
+        case .wrapper: try lab.run(entry + ["strace", "-D", "-qq", "-o", log] + (fault?.options ?? []) + words)
+        case .guard: try runFailingGuard(words, fault)
+        }
+    }
+
+    /// One strace(1) stops the guard as it starts, and another takes it over: a fault by number would meet both processes.
+    private func runFailingGuard(_ words: [String], _ fault: Fault?) throws -> Completed {
+        let starts = "starts-\(Lab.nextNumber())"
+        let stopping = ["-e", "trace=setsid", "-e", "inject=setsid:signal=SIGSTOP"]
+        let child = try lab.start(
+            entry + ["strace", "-D", "-f", "-qq", "-o", "\(lab.folder)/\(starts)"] + stopping + words)
+        var found: pid_t?
+        _ = poll(timeout: .seconds(10)) {
+            let text = (try? lab.content(starts)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+            found = text.firstMatch(of: /([0-9]+) +--- stopped by SIGSTOP/).flatMap { pid_t($0.1) }
+            return found != nil
+        }
+        guard let pid = found, let tracer = FaultyPlace.tracer(of: pid) else { throw HarnessError("no guard started") }
+        // It would wait for the end of all; without it, the guard stays stopped.
+        kill(tracer, SIGKILL)
+        guard poll(until: { FaultyPlace.tracer(of: pid) == nil }) else { throw HarnessError("the guard stays traced") }
+        let strace = try lab.start(
+            ["strace", "-qq", "-o", log] + (fault?.options ?? []) + ["-p", "\(pid)"], in: lab.helpers)
+        guard poll(until: { FaultyPlace.tracer(of: pid) != nil }) else { throw HarnessError(strace.stderr) }
+        kill(pid, SIGCONT)
+        let completed = try child.wait()
+        _ = try strace.wait()
+        return completed
+    }
+
+    private static func tracer(of pid: pid_t) -> pid_t? {
+        let status = (try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)) ?? ""
+        let tracer = status.firstMatch(of: /TracerPid:\s*([0-9]+)/).flatMap { pid_t($0.1) }
+        return tracer == 0 ? nil : tracer
+    }
+
+    /// What stays of all runs, after a while in which their guards may end; nil if that is nothing. A tcx link needs no look:
+    /// it goes with the last process that has it.
+    func leftovers() throws -> String? {
+        var left = ""
+        let isClean = poll(timeout: .seconds(5)) {
+            let records = try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(holder.pid)/root/run/throttle")
+            left = "\(lab.cgroup.children) \(lab.cgroup.processes) \(records ?? ["?"])"
+            guard left == "[] [] []" else { return false }
+            left = (try? FaultyPlace.devices(lab, namespace)) ?? "?"
+            return left == before
+        }
+        return isClean ? nil : left
+    }
+
+    /// Has the next run sweep what stayed.
+    func sweep() throws {
+        _ = try lab.run(entry + throttle("-d", "50k") + ["true"])
+    }
+
+    private static func devices(_ lab: Lab, _ namespace: Namespace) throws -> String {
+        let script = "ip -o link | cut -d' ' -f2-8; tc qdisc; tc filter show dev lo ingress"
+        return try lab.require(namespace.entry + ["sh", "-c", script])
+    }
+}
