@@ -17,19 +17,43 @@ _throttle_value() {
     esac
 }
 
+# The ids and names of live runs; only plain ones, as compgen -W expands what it is given.
+_throttle_runs() {
+    "${words[0]}" list 2>/dev/null | awk 'NR > 1 { print $1; print $2 }' | grep -xE '[A-Za-z0-9._-]+'
+}
+
+# The options of list, stats, set, cleanup and doctor; and which run.
+_throttle_other() {
+    case $1 in
+    list | ps) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
+    doctor) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
+    cleanup) mapfile -t COMPREPLY < <(compgen -W '--dry-run --json --help' -- "$cur") ;;
+    *)
+        if [[ $1 == set && $prev == @(-d|-u|--down|--up) ]]; then
+            _throttle_value "$prev"
+        elif [[ $1 == set && $cur == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W '--down --up --help' -- "$cur")
+        elif [[ $cur == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W '--watch --json --help' -- "$cur")
+        else
+            mapfile -t COMPREPLY < <(compgen -W "$(_throttle_runs)" -- "$cur")
+        fi
+        ;;
+    esac
+}
+
 _throttle() {
-    # shellcheck disable=SC2034 # _init_completion sets prev
     local cur prev words cword i=1 option options=(
         --down --up --burst --count --mode --linger --attach --cgroup-parent --name --user --systemd --best-effort
-        --stats --stats-file --verbose --debug --quiet --help
+        --progress --stats --stats-file --verbose --debug --quiet --help
     )
     _init_completion || return
     if [[ ${words[1]} == help ]] && ((cword > 1)); then
-        mapfile -t COMPREPLY < <(compgen -W 'run cleanup' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'run list ps stats set cleanup doctor' -- "$cur")
         return
     fi
-    if [[ ${words[1]} == cleanup ]] && ((cword > 1)); then
-        mapfile -t COMPREPLY < <(compgen -W '--dry-run --json --help' -- "$cur")
+    if [[ ${words[1]} == @(list|ps|stats|set|cleanup|doctor) ]] && ((cword > 1)); then
+        _throttle_other "${words[1]}"
         return
     fi
     [[ ${words[1]} == run ]] && ((cword > 1)) && i=2
@@ -66,7 +90,7 @@ _throttle() {
         return
     fi
     _command_offset "$cword"
-    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run cleanup help' -- "$cur")
+    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run list ps stats set cleanup doctor help' -- "$cur")
     return 0
 }
 

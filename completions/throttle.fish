@@ -3,7 +3,7 @@
 # Prints the words from the command's name to the cursor; fails where the command isn't reached yet.
 function __throttle_command
     set -l words (commandline -cop)[2..] (commandline -ct)
-    set -q words[2]; and contains -- "$words[1]" help cleanup; and return 1
+    set -q words[2]; and contains -- "$words[1]" help list ps stats set cleanup doctor; and return 1
     set -q words[2]; and test "$words[1]" = run; and set -e words[1]
     while set -q words[2]
         switch $words[1]
@@ -28,14 +28,22 @@ function __throttle_is_first
     test (count (commandline -cop)) -eq 1
 end
 
-function __throttle_is_cleanup
+# Whether the subcommand is one of these.
+function __throttle_is
     set -l words (commandline -cop)
-    set -q words[2]; and test "$words[2]" = cleanup
+    set -q words[2]; and contains -- "$words[2]" $argv
+end
+
+# The ids and names of live runs.
+function __throttle_runs
+    set -l words (commandline -cop)
+    set -q words[3]; and not string match -q -- '-*' $words[3..]; and return
+    $words[1] list 2>/dev/null | string match -rg '^(\d\S*)\s+(\S+)'
 end
 
 # Whether the options of a run may follow.
 function __throttle_is_run
-    not __throttle_is_cleanup; and not __throttle_command
+    not __throttle_is list ps stats set cleanup doctor; and not __throttle_command
 end
 
 function __throttle_is_help
@@ -47,14 +55,29 @@ set -l rates '50k 500k 1M 10M 10mbit unlimited'
 complete -c throttle -f
 complete -c throttle -n __throttle_command -a '(complete -C (__throttle_command))'
 complete -c throttle -n __throttle_is_first -a run -d 'Run a command with limited bandwidth'
+complete -c throttle -n __throttle_is_first -a 'list ps' -d 'List live runs'
+complete -c throttle -n __throttle_is_first -a stats -d 'Report on a live run'
+complete -c throttle -n __throttle_is_first -a set -d 'Change the limits of a live run'
 complete -c throttle -n __throttle_is_first -a cleanup -d 'Remove what killed runs left'
+complete -c throttle -n __throttle_is_first -a doctor -d 'Say whether throttle can work here'
 complete -c throttle -n __throttle_is_first -a help -d 'Show help'
-complete -c throttle -n __throttle_is_help -a 'run cleanup'
+complete -c throttle -n __throttle_is_help -a 'run list ps stats set cleanup doctor'
 complete -c throttle -n __throttle_is_first -l version -d 'Show the version'
 
-complete -c throttle -n __throttle_is_cleanup -s n -l dry-run -d 'Only say what would be removed'
-complete -c throttle -n __throttle_is_cleanup -l json -d 'Print one JSON object'
-complete -c throttle -n __throttle_is_cleanup -l help -d 'Show help'
+complete -c throttle -n '__throttle_is cleanup' -s n -l dry-run -d 'Only say what would be removed'
+complete -c throttle -n '__throttle_is cleanup' -l json -d 'Print one JSON object'
+complete -c throttle -n '__throttle_is cleanup' -l help -d 'Show help'
+complete -c throttle -n '__throttle_is doctor' -l json -d 'Print one JSON object'
+complete -c throttle -n '__throttle_is doctor' -l help -d 'Show help'
+
+complete -c throttle -n '__throttle_is list ps' -l json -d 'Print one JSON object'
+complete -c throttle -n '__throttle_is list ps' -l help -d 'Show help'
+complete -c throttle -n '__throttle_is stats set' -k -a '(__throttle_runs)' -d 'Live run'
+complete -c throttle -n '__throttle_is stats' -s w -l watch -d 'Again each second, until the run ends'
+complete -c throttle -n '__throttle_is stats' -l json -d 'Print JSON'
+complete -c throttle -n '__throttle_is stats set' -l help -d 'Show help'
+complete -c throttle -n '__throttle_is set' -s d -l down -x -a $rates -d 'Limit downloads'
+complete -c throttle -n '__throttle_is set' -s u -l up -x -a $rates -d 'Limit uploads'
 
 complete -c throttle -n __throttle_is_run -s d -l down -x -a $rates -d 'Limit downloads'
 complete -c throttle -n __throttle_is_run -s u -l up -x -a $rates -d 'Limit uploads'
@@ -71,6 +94,7 @@ complete -c throttle -n __throttle_is_run -l user -x -a '(__fish_complete_users)
     -d 'Run the command as this user'
 complete -c throttle -n __throttle_is_run -l systemd -d 'Run in a cgroup that systemd delegates'
 complete -c throttle -n __throttle_is_run -l best-effort -d 'Run without limits where they cannot be set up'
+complete -c throttle -n __throttle_is_run -l progress -d 'Show how far the run is'
 complete -c throttle -n __throttle_is_run -l stats -d 'Report at the end'
 complete -c throttle -n '__throttle_is_run; and string match -q -- "--*" (commandline -ct)' -a '--stats=json' -d 'Report as JSON at the end'
 complete -c throttle -n __throttle_is_run -l stats-file -r -F -d 'Write the report to this file'

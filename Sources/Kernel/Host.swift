@@ -112,6 +112,13 @@ public enum Host {
         body()
     }
 
+    /// The size of the terminal that a descriptor is; nil where it is none, or doesn't tell.
+    public static func terminalSize(of descriptor: CInt) -> (rows: Int, columns: Int)? {
+        var size = winsize()
+        guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_row > 0, size.ws_col > 0 else { return nil }
+        return (Int(size.ws_row), Int(size.ws_col))
+    }
+
     /// Keeps our descriptors off the numbers 0 to 2 where the caller closed them.
     public static func occupyStandardDescriptors() throws(SystemError) {
         if kernel_occupy_standard_fds() < 0 { throw SystemError("open", "/dev/null") }

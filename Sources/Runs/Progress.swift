@@ -2,17 +2,18 @@ import Glibc
 import Kernel
 import Programs
 
-/// The live line of --progress on standard error: drawn over itself on a terminal, else a line now and then.
+/// The live line of --progress on standard error: in a terminal's last row, else a line now and then.
 final class Progress {
     private var line: ProgressLine
     private let isTerminal: Bool
     private let began = Host.monotonicNanoseconds
-    private var isDrawn = false
+    /// The rows of the terminal when it was last drawn; nil: it isn't there.
+    private var rows: Int?
 
     init() {
-        isTerminal = isatty(2) == 1
-        let isPlain = Progress.variable("TERM") == "dumb" || Progress.variable("NO_COLOR") != nil
-        line = ProgressLine(.init(isUnicode: Progress.isUnicode, hasColor: isTerminal && !isPlain))
+        isTerminal = isatty(2) == 1 && (Progress.variable("TERM") ?? "dumb") != "dumb"
+        let hasColor = isTerminal && Progress.variable("NO_COLOR") == nil
+        line = ProgressLine(.init(isUnicode: Progress.isUnicode, hasColor: hasColor))
     }
 
     /// Between two looks.
@@ -22,29 +23,40 @@ final class Progress {
     func show(_ flows: [ProgressLine.Flow]) {
         line.take(flows, seconds: Double(Host.monotonicNanoseconds - began) / 1e9)
         guard isTerminal else { return write("throttle: \(line.sentence)\n") }
-        // In the background the terminal is somebody else's.
-        guard tcgetpgrp(2) == getpgrp() else { return }
-        // Back to the start of the line, so that what the command writes goes over it.
-        write("\r\(line.text(width: Progress.width - 1))\u{1b}[K\r")
-        isDrawn = true
+        guard isForeground, let size = Host.terminalSize(of: 2), size.rows > 2 else { return }
+        // One column less: behind the last, terminals differ.
+        let text = line.text(width: size.columns - 1)
+        write(
+            makingRoom(size.rows) + Progress.inRow(size.rows, "\u{1b}[1;\(size.rows - 1)r", "\u{1b}[m\(text)\u{1b}[K"))
+        rows = size.rows
     }
 
     /// Takes the line away.
     func erase() {
-        if isDrawn && tcgetpgrp(2) == getpgrp() { write("\r\u{1b}[K") }
-        isDrawn = false
+        guard let drawn = rows, isForeground else { return }
+        let size = Host.terminalSize(of: 2)?.rows ?? drawn
+        write((size == drawn ? "" : "\u{1b}[J") + Progress.inRow(size, "\u{1b}[r", "\u{1b}[K"))
+        rows = nil
     }
+
+    /// What frees the last row: the screen scrolls if the cursor is in it. A new size has moved the line elsewhere.
+    private func makingRoom(_ size: Int) -> String {
+        if size == rows { return "" }
+        return (rows == nil ? "" : "\u{1b}[J") + "\u{1b}7\u{1b}[r\u{1b}8\u{1b}D\u{1b}[A"
+    }
+
+    /// Sets the rows that scroll, writes in that row, and returns to where the command writes: its lines stay whole.
+    private static func inRow(_ row: Int, _ region: String, _ text: String) -> String {
+        "\u{1b}7\(region)\u{1b}[\(row);1H\(text)\u{1b}8"
+    }
+
+    /// In the background the terminal is somebody else's.
+    private var isForeground: Bool { tcgetpgrp(2) == getpgrp() }
 
     private func write(_ text: String) {
         let standardError = Descriptor(owning: 2)
         try? standardError.write(text)
         _ = standardError.release()
-    }
-
-    /// Of the terminal, in columns.
-    private static var width: Int {
-        var size = winsize()
-        return ioctl(2, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
     }
 
     private static func variable(_ name: String) -> String? {

@@ -46,7 +46,7 @@ struct ProgressLine {
 
     /// One line for a terminal that is so wide, in columns: what doesn't fit is left out, the least important first.
     func text(width: Int) -> String {
-        for parts in [[Part.limit, .graph, .total], [.limit, .total], [.limit], []] {
+        for parts in [[Part.limit, .graph, .total], [.limit, .graph], [.limit], []] {
             let line = line(parts)
             if line.columns <= width { return line.text }
         }
@@ -56,8 +56,7 @@ struct ProgressLine {
     /// A line of its own, for a log.
     var sentence: String {
         let directions = zip(["download", "upload"], flows.indices).map { name, index in
-            let of = flows[index].limit.bytesPerSecond.map { " of \(Scaled(Double($0), unit: "B/s"))" } ?? ""
-            return "\(name) \(rate(index))\(of), \(Scaled(Double(flows[index].bytes), unit: "B")) in all"
+            "\(name) \(rate(index, with: true)), \(Scaled(Double(flows[index].bytes), unit: "B")) in all"
         }
         return "\(clock): " + directions.joined(separator: "; ")
     }
@@ -71,10 +70,7 @@ struct ProgressLine {
         let marks = style.isUnicode ? ["↓", "↑"] : ["down", "up"]
         for (index, mark) in marks.enumerated() {
             line.add("\(mark) ")
-            line.add(rate(index), color: style.hasColor ? color(index) : nil)
-            if parts.contains(.limit), let limit = flows[index].limit.bytesPerSecond {
-                line.add(" of \(Scaled(Double(limit), unit: "B/s"))")
-            }
+            line.add(rate(index, with: parts.contains(.limit)), color: style.hasColor ? color(index) : nil)
             if parts.contains(.graph) { line.add(" [\(graph(index))]") }
             if parts.contains(.total) { line.add(" \(Scaled(Double(flows[index].bytes), unit: "B"))") }
             line.add("  ")
@@ -83,7 +79,12 @@ struct ProgressLine {
         return line
     }
 
-    private func rate(_ index: Int) -> String { "\(Scaled(average(index), unit: "B/s"))" }
+    private func rate(_ index: Int, with limit: Bool) -> String {
+        guard limit, let most = flows[index].limit.bytesPerSecond else {
+            return "\(Scaled(average(index), unit: "B/s"))"
+        }
+        return "\(Scaled(average(index), of: Double(most), unit: "B/s"))"
+    }
 
     /// Over the last two samples: one alone jumps with each packet of a slow transfer.
     private func average(_ index: Int) -> Double {
@@ -100,10 +101,10 @@ struct ProgressLine {
     /// The last samples against the limit, or against the largest of them where there is none.
     private func graph(_ index: Int) -> String {
         let levels = style.isUnicode ? ProgressLine.unicodeLevels : ProgressLine.plainLevels
-        let most = flows[index].limit.bytesPerSecond.map(Double.init) ?? rates[index].max() ?? 0
+        let most = flows[index].limit.bytesPerSecond.map { Double($0) } ?? rates[index].max() ?? 0
         let marks = rates[index].map { rate in
             let level = most > 0 ? rate / most * Double(levels.count - 1) : 0
-            return levels[min(Int(level.rounded(.up)), levels.count - 1)]
+            return levels[Int(min(level, Double(levels.count - 1)).rounded(.up))]
         }
         return String(repeating: " ", count: ProgressLine.graphWidth - marks.count) + marks.joined()
     }

@@ -3,15 +3,32 @@
 public struct Scaled: CustomStringConvertible {
     public let description: String
 
+    private static let prefixes = ["", "k", "M", "G", "T", "P", "E"]
+
     public init(_ value: Double, unit: String) {
-        var value = value
-        var prefix = ""
-        for next in ["k", "M", "G", "T", "P", "E"] where value >= 999.95 {
-            value /= 1000
-            prefix = next
-        }
-        let plain = prefix.isEmpty && value == value.rounded()
-        description = (plain ? "\(UInt64(value))" : fixed(value, digits: 1)) + " " + prefix + unit
+        let power = Scaled.power(of: value)
+        description = Scaled.number(value, power) + " " + Scaled.prefixes[power] + unit
+    }
+
+    /// A part of a whole, in the whole's unit: `474.9 of 500.0 kB`. Each has its own where the part would not show in
+    /// that, or run long.
+    public init(_ part: Double, of whole: Double, unit: String) {
+        let power = Scaled.power(of: whole)
+        let shown = part / Scaled.scale(power)
+        let first = part == 0 || 0.05..<9999.95 ~= shown ? Scaled.number(part, power) : "\(Scaled(part, unit: unit))"
+        description = "\(first) of \(Scaled(whole, unit: unit))"
+    }
+
+    /// Of thousand.
+    private static func power(of value: Double) -> Int {
+        prefixes.indices.first { value / scale($0) < 999.95 } ?? prefixes.count - 1
+    }
+
+    private static func scale(_ power: Int) -> Double { (0..<power).reduce(1) { scale, _ in scale * 1000 } }
+
+    private static func number(_ value: Double, _ power: Int) -> String {
+        let isPlain = power == 0 && value == value.rounded()
+        return isPlain ? "\(UInt64(value))" : fixed(value / scale(power), digits: 1)
     }
 }
 

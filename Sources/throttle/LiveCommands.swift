@@ -1,6 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import Glibc
+import Kernel
 import Records
 import Runs
 import Units
@@ -33,17 +34,15 @@ struct ListCommand: ParsableCommand {
         return String(decoding: try encoder.encode(Document(runs: rows)), as: UTF8.self)
     }
 
+    private static let columns: [Table.Column] = [
+        .init(title: "ID"), .init(title: "NAME", rank: 4), .init(title: "AGE", isNumber: true, rank: 5),
+        .init(title: "DOWN", isNumber: true), .init(title: "UP", isNumber: true),
+        .init(title: "TOTAL DOWN", isNumber: true, rank: 3), .init(title: "TOTAL UP", isNumber: true, rank: 2),
+        .init(title: "PLANES", rank: 1), .init(title: "COMMAND"),
+    ]
+
     private func table(_ rows: [Row]) -> String {
-        let titles = ["ID", "NAME", "PID", "AGE", "DOWN", "UP", "TOTAL DOWN", "TOTAL UP", "PLANES", "COMMAND"]
-        let lines = [titles] + rows.map(\.cells)
-        let widths = titles.indices.map { column in lines.map { $0[column].unicodeScalars.count }.max() ?? 0 }
-        return lines.map { cells in
-            let padded = zip(cells, widths).map { cell, width in
-                cell + String(repeating: " ", count: width - cell.unicodeScalars.count)
-            }
-            let line = padded.joined(separator: "  ")
-            return String(line[...(line.lastIndex { $0 != " " } ?? line.startIndex)])
-        }.joined(separator: "\n")
+        Table(columns: ListCommand.columns, rows: rows.map(\.cells)).text(width: Host.terminalSize(of: 1)?.columns)
     }
 
     /// A run, as it is listed.
@@ -88,7 +87,7 @@ struct ListCommand: ParsableCommand {
 
         var cells: [String] {
             [
-                id, name.printable, "\(pid)", age, rate(download), rate(upload),
+                id, name.printable, age, rate(download), rate(upload),
                 "\(Scaled(Double(download.total_bytes), unit: "B"))",
                 "\(Scaled(Double(upload.total_bytes), unit: "B"))",
                 planes.joined(separator: "+"), command.joined(separator: " ").printable,
@@ -103,8 +102,9 @@ struct ListCommand: ParsableCommand {
         }
 
         private func rate(_ direction: Direction) -> String {
-            let limit = direction.limit_bytes_per_second.map { "/\(Scaled(Double($0), unit: "B/s"))" } ?? ""
-            return "\(Scaled(direction.bytes_per_second, unit: "B/s"))\(limit)"
+            let rate = direction.bytes_per_second
+            guard let limit = direction.limit_bytes_per_second else { return "\(Scaled(rate, unit: "B/s"))" }
+            return "\(Scaled(rate, of: Double(limit), unit: "B/s"))"
         }
     }
 }

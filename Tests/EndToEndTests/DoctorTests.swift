@@ -61,18 +61,6 @@ import Testing
         "sh",
     ]
 
-    private let nobody = [
-        "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--",
-    ]
-
-    /// A copy of the binary that anyone may run; `capabilities` are the file's.
-    private func copyOfBinary(capabilities: String? = nil) throws -> String {
-        let path = "\(lab.folder)/throttle"
-        try lab.require(["install", "-m", "755", throttlePath, path])
-        if let capabilities { try lab.require(["setcap", capabilities, path]) }
-        return path
-    }
-
     private func expectNothingLeft() {
         #expect(poll { lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
@@ -108,24 +96,24 @@ import Testing
     }
 
     @Test func withoutCapabilitiesItSaysWhatToDo() throws {
-        let binary = try copyOfBinary()
-        let completed = try lab.run(isolated + nobody + [binary, "doctor"])
+        let binary = try lab.copyOfBinary()
+        let completed = try lab.run(isolated + Lab.nobody + [binary, "doctor"])
         #expect(completed.ending == .exited(2))
         #expect(
             completed.stdout.contains("!!  capabilities  missing capabilities cap_bpf, cap_net_admin, cap_perfmon\n"))
         #expect(completed.stdout.contains("sudo setcap cap_bpf,cap_net_admin,cap_perfmon+ep \(binary)"))
         #expect(completed.stdout.contains("!!  delegation    can't create a cgroup in /sys/fs/cgroup: Permission"))
         #expect(completed.stdout.contains("delegated"))
-        let diagnosis = try Diagnosis(try lab.run(isolated + nobody + [binary, "doctor", "--json"]))
+        let diagnosis = try Diagnosis(try lab.run(isolated + Lab.nobody + [binary, "doctor", "--json"]))
         #expect(diagnosis.levels("capabilities") == ["broken"] && diagnosis.levels("BPF") == [])
     }
 
     @Test func fileCapabilitiesInADelegatedCgroupWorkWithoutTouchingADevice() throws {
         try lab.require(["chown", "65534", lab.cgroup.path, "\(lab.cgroup.path)/cgroup.procs"])
-        let binary = try copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
+        let binary = try lab.copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
         let namespace = try Namespace(lab)
         let monitor = try lab.start(namespace.entry + ["ip", "monitor", "link"], in: lab.helpers)
-        let completed = try lab.start(namespace.entry + isolated + nobody + [binary, "doctor", "--json"]).wait()
+        let completed = try lab.start(namespace.entry + isolated + Lab.nobody + [binary, "doctor", "--json"]).wait()
         expectNothingLeft()
         let diagnosis = try Diagnosis(completed)
         #expect(diagnosis.complaints.isEmpty, "\(completed.stdout)")
@@ -139,8 +127,8 @@ import Testing
         let root = try Diagnosis(try lab.run(hide + [throttlePath, "doctor", "--json"]))
         #expect(root.levels("cgroup") == ["info"] && root.levels("delegation") == ["ok"])
         #expect(root.complaints.isEmpty && root.levels("self-test") != [])
-        let binary = try copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
-        let other = try Diagnosis(try lab.run(hide + nobody + [binary, "doctor", "--json"]))
+        let binary = try lab.copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
+        let other = try Diagnosis(try lab.run(hide + Lab.nobody + [binary, "doctor", "--json"]))
         #expect(other.levels("cgroup") == ["broken"])
         #expect(other.findings.first { $0.area == "cgroup" }?.advice?.contains("mount -t cgroup2") == true)
         expectNothingLeft()

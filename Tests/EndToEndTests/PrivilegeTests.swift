@@ -27,15 +27,15 @@ import Testing
         ("open", "Permission denied"), ("theirs", "Permission denied"), ("relative", "Invalid argument"),
     ])
     func runtimeDirectoryMustBeTheUsersAlone(_ kind: String, _ reason: String?) throws {
-        try delegate()
-        let binary = try copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let script =
             "mkdir -m 700 ours theirs; mkdir -m 777 open; chown 65534 ours open; chmod 777 open; ln -s ours link"
         try lab.require(["sh", "-ec", script])
         let path = kind == "relative" ? "ours" : "\(lab.folder)/\(kind)"
         let words = [binary, "-d", "50k", "-v", "--", "sh", "-c", "ls $XDG_RUNTIME_DIR/throttle; exit 3"]
         let environment = ["env", "XDG_RUNTIME_DIR=\(path)"]
-        let completed = try lab.run(environment + PrivilegeTests.nobody + words)
+        let completed = try lab.run(environment + Lab.nobody + words)
         #expect(completed.ending == .exited(3))
         let line = completed.stderr.split(separator: "\n").first { $0.contains("not recorded") }
         if let reason {

@@ -106,7 +106,7 @@ import Testing
         #expect(run.download.limit_bytes_per_second == 50_000 && run.upload.limit_bytes_per_second == 1_000_000)
         for command in ["list", "ps"] {
             let table = try lab.require([throttlePath, command])
-            #expect(table.hasPrefix("ID ") && table.contains("0 B/s/50.0 kB/s"), "\(table)")
+            #expect(table.hasPrefix("ID ") && table.contains("0.0 of 50.0 kB/s"), "\(table)")
         }
         for name in [id, "listed"] {
             #expect(try lab.require([throttlePath, "stats", name]).contains("download: 0 B/s of 50.0 kB/s"))
@@ -138,6 +138,18 @@ import Testing
         }
         child.closeInput()
         #expect(try child.wait().ending == .exited(0))
+    }
+
+    @Test func commandOfAnotherUserCantRaiseItsLimit() throws {
+        try lab.require(["install", "-m", "755", throttlePath, "\(lab.folder)/throttle"])
+        let script = #"echo ready; read x; "$0" set "$PPID" -d 1G"#
+        let words = throttle("-d", "50k", "--user", "65534:65534") + ["sh", "-c", script, "\(lab.folder)/throttle"]
+        let child = try lab.start(words, input: .pipe)
+        try child.waitForOutput("ready")
+        #expect(poll { (try? listed("\(child.pid)")) != nil })
+        child.closeInput()
+        let completed = try child.wait()
+        #expect(completed.ending == .exited(125) && completed.stderr.contains("lives here"), "\(completed.stderr)")
     }
 
     @Test(arguments: [

@@ -15,6 +15,16 @@ import Units
     }
 
     @Test(arguments: [
+        (0, 5, "0 of 5 B"), (3.25, 5, "3.3 of 5 B"), (474_900, 500_000, "474.9 of 500.0 kB"),
+        (0, 50_000, "0.0 of 50.0 kB"), (1_500_000, 500_000, "1500.0 of 500.0 kB"), (12, 5e9, "12 B of 5.0 GB"),
+        (5e9, 1000, "5.0 GB of 1.0 kB"), (Double(UInt64.max), Double(Int64.max), "18.4 of 9.2 EB"),
+        (Double(UInt64.max), 1, "18.4 EB of 1 B"),
+    ])
+    func `a part has the prefix of the whole where it shows in that`(part: Double, whole: Double, text: String) {
+        #expect("\(Scaled(part, of: whole, unit: "B"))" == text)
+    }
+
+    @Test(arguments: [
         (0, 2, "0.00"), (1, 2, "1.00"), (0.005, 2, "0.01"), (0.0049, 2, "0.00"), (0.98, 2, "0.98"), (0.999, 2, "1.00"),
         (12.34, 1, "12.3"), (9.96, 1, "10.0"), (1.05, 3, "1.050"), (1e12, 1, "1000000000000.0"),
     ])
