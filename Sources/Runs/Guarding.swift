@@ -19,18 +19,21 @@ struct Guarding {
     ) {
         // Loaded beside what the other process sets up.
         let loaded = load(programs)
-        let inherited: InheritedRun?
         do {
-            inherited = try inherit(base, records)
+            if let run = try inherit(base, records) { keep(run, loaded, programs, records) }
         } catch {
             // The other process hears this, and goes on without us.
             channel.say(.obstacle, "\(error)")
             return
         }
-        guard let run = inherited else {
-            sweep(base, records)
-            return
-        }
+        sweep(base, records)
+    }
+
+    /// Holds the run to its end.
+    private func keep(
+        _ run: consuming InheritedRun, _ loaded: consuming PlaneSet?, _ programs: borrowing ProgramSet,
+        _ records: RecordDirectory?
+    ) {
         var keeper = setUp(loaded, run, programs)
         programs.holdConnections(milliseconds: 0)
         if let records { sweep(records) }
@@ -95,7 +98,8 @@ struct Guarding {
         return try InheritedRun(estate, base, records, channel.undoLog)
     }
 
-    /// Removes what the other process left that was killed while it set up the run.
+    /// Removes what is left of the run: by the other process, where it was killed while it set that up, or by a removal
+    /// that failed.
     private func sweep(_ base: borrowing CgroupDirectory, _ records: RecordDirectory?) {
         // Its locks last until it is gone altogether.
         while getppid() == parent && base.hasRun(of: parent) { usleep(1000) }
