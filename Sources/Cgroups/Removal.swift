@@ -144,11 +144,15 @@ public struct CgroupEvents: ~Copyable, Sendable {
     /// Changes (poll(2), POLLPRI) when `isPopulated` does.
     public var descriptor: CInt { file.rawValue }
 
-    /// Whether there are processes. A cgroup that was removed has none.
+    /// Whether there are processes. A cgroup that was removed has none; one that can't be read may have some.
     public var isPopulated: Bool {
         lseek(file.rawValue, 0, SEEK_SET)
-        guard let text = try? file.readAll() else { return false }
-        return String(decoding: text, as: UTF8.self).split(separator: "\n").contains("populated 1")
+        do {
+            let text = String(decoding: try file.readAll(), as: UTF8.self)
+            return !text.split(separator: "\n").contains("populated 0")
+        } catch {
+            return error != .operationNotSupportedByDevice
+        }
     }
 }
 

@@ -56,10 +56,15 @@ public struct RunCgroup: ~Copyable {
     deinit {
         // Somebody else's of that name may have come after ours.
         if isLeft || !base.contains(parent.name, as: parent) { return }
+        // Once more where it fails: after the guard, only the next run would try.
+        let isRemoved = remove() || remove()
+        log(isRemoved ? "removed cgroup \(parent.path)" : "\(SystemError("remove cgroup", parent.path))", !isRemoved)
+    }
+
+    private func remove() -> Bool {
         run.removeTree()
         parent.removeChild("run")
-        let isRemoved = base.removeChild(parent.name)
-        log(isRemoved ? "removed cgroup \(parent.path)" : "\(SystemError("remove cgroup", parent.path))", !isRemoved)
+        return base.removeChild(parent.name)
     }
 
     /// The id in the name of a run's parent cgroup (a pid, and a number where that was taken), nil if

@@ -75,8 +75,12 @@ struct IFBDevice: ~Copyable {
 
     deinit {
         do {
-            // By a new socket: ours may be behind on answers that were lost.
-            try RouteSocket().remove(index, named: name)
+            do {
+                // Our socket may be behind on answers that were lost.
+                try RouteSocket().remove(index, named: name)
+            } catch {
+                try route.remove(index, named: name)
+            }
             log("removed device \(name)", false)
         } catch {
             log("\(error)", true)

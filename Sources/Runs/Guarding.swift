@@ -33,14 +33,22 @@ struct Guarding {
     ) {
         // Loaded beside what the other process sets up.
         let loaded = load(programs)
-        let inherited: InheritedRun?
         do {
-            inherited = try inherit(base, records)
+            guard let run = try inherit(base, records) else { return sweep(base, records) }
+            keep(run, loaded, programs, records)
+            // What couldn't be removed is tried once more, as if a dead run had left it.
+            if plan.sweeps { sweep(base, records) }
         } catch {
             // The other process hears this, and goes on without us.
-            return channel.say(.obstacle, "\(error)")
+            channel.say(.obstacle, "\(error)")
         }
-        guard let run = inherited else { return sweep(base, records) }
+    }
+
+    /// Holds the run to its end.
+    private mutating func keep(
+        _ run: consuming InheritedRun, _ loaded: consuming PlaneSet?, _ programs: borrowing ProgramSet,
+        _ records: RecordDirectory?
+    ) {
         // Who asks already is answered when the planes are up.
         let control = listen(run, records)
         var keeper = setUp(loaded, run, programs)
@@ -153,7 +161,8 @@ struct Guarding {
         return try InheritedRun(estate, base, records, channel.undoLog)
     }
 
-    /// Removes what the other process left that was killed while it set up the run.
+    /// Removes what is left of the run: by the other process, where it was killed while it set that up, or by a removal
+    /// that failed.
     private func sweep(_ base: borrowing CgroupDirectory, _ records: RecordDirectory?) {
         // Its locks last until it is gone altogether.
         while getppid() == parent && base.hasRun(of: parent) { usleep(1000) }

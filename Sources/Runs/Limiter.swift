@@ -246,6 +246,8 @@ struct Limiter: ~Copyable {
         do {
             try keeper.share(cgroup, attachments, record, method)
         } catch {
+            // What it doesn't have, it can't be left.
+            keeper.leave()
             _ = try doWithoutGuard(plan, error, log)
         }
         if plan.mode == .shape && plan.down != .unlimited {

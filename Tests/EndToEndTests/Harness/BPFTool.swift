@@ -41,7 +41,7 @@ struct BPFTool {
 
     /// Waits until the programs are freed, which the kernel does some time after they are detached.
     func areFreed(_ ids: Set<Int>) -> Bool {
-        poll(timeout: .seconds(60)) { (try? throttlePrograms().isDisjoint(with: ids)) ?? false }
+        poll(timeout: .seconds(300)) { (try? throttlePrograms().isDisjoint(with: ids)) ?? false }
     }
 
     /// Attaches the counting program of foreign.bpf.c to incoming packets of `cgroup`, and returns its id. It
