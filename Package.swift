@@ -28,7 +28,7 @@ let package = Package(
             name: "Programs", dependencies: ["Kernel", "Units", "CKernel", "CLibBPF", "CPrograms"],
             swiftSettings: strict),
         .target(name: "Devices", dependencies: ["Kernel", "CLibNL", system], swiftSettings: strict),
-        .target(name: "Records", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
+        .target(name: "Records", dependencies: ["Units", "Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Commands", dependencies: ["Kernel"], swiftSettings: strict),
         .target(
             name: "Runs",

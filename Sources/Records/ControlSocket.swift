@@ -3,6 +3,7 @@ import FoundationEssentials
 import Glibc
 import Kernel
 import SystemPackage
+import Units
 
 /// What a run is asked for.
 public struct ControlRequest: Codable, Sendable, Equatable {
@@ -73,8 +74,7 @@ extension RecordDirectory {
         do throws(Errno) {
             let socket = try reach(record + ControlSocket.suffix)
             socket.setTimeout(milliseconds: 2000)
-            guard let bytes = try? JSONEncoder().encode(request) else { throw .invalidArgument }
-            try socket.write(String(decoding: bytes, as: UTF8.self))
+            try socket.write(json(request))
             shutdown(socket.rawValue, CInt(SHUT_WR))
             let answer = try socket.readAll()
             if answer.isEmpty { throw .permissionDenied }

@@ -2,6 +2,7 @@ import FoundationEssentials
 import Glibc
 import Kernel
 import SystemPackage
+import Units
 
 /// What a run writes down about itself, for `throttle cleanup` and the like.
 public struct RunRecord: Codable, Sendable, Equatable {
@@ -43,9 +44,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
     }
 
     var encoded: String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+        json(self)
     }
 }
 

@@ -1,15 +1,11 @@
-import FoundationEssentials
+import Units
 import Kernel
 import Programs
 
 extension Diagnosis {
     /// One JSON object in one line; throttle-doctor(1) has the schema.
     public var json: String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Nothing in the document can fail to encode.
-        guard let bytes = try? encoder.encode(Document(self)) else { return "{}" }
-        return String(decoding: bytes, as: UTF8.self)
+        Units.json(Document(self))
     }
 
     /// The schema; it grows when a key changes its meaning or goes.

@@ -1,16 +1,11 @@
 import Commands
-import FoundationEssentials
 import Programs
 import Units
 
 extension Report {
     /// The report as one JSON object in one line; throttle(1) has the schema.
     public var json: String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        // Nothing in the document can fail to encode: its rates are finite.
-        guard let bytes = try? encoder.encode(Document(self)) else { return "{}" }
-        return String(decoding: bytes, as: UTF8.self)
+        Units.json(Document(self))
     }
 
     /// The schema. Units are in the key names; `schema` grows when a key changes its meaning or goes.

@@ -1,5 +1,4 @@
 import ArgumentParser
-import FoundationEssentials
 import Kernel
 import Runs
 import Units
@@ -23,7 +22,7 @@ struct CleanupCommand: ParsableCommand {
     func run() throws {
         let found = Cleanup(isRemoving: !dryRun).leftovers()
         if json {
-            print(try document(found))
+            print(document(found))
         } else {
             for item in found where item.failure == nil {
                 print("\(dryRun ? "would remove" : "removed") \(item.description.printable)")
@@ -35,7 +34,7 @@ struct CleanupCommand: ParsableCommand {
         if !failures.isEmpty { throw ExitCode(1) }
     }
 
-    private func document(_ found: [Leftover]) throws -> String {
+    private func document(_ found: [Leftover]) -> String {
         struct Item: Encodable {
             let kind: Leftover.Kind
             let name: String
@@ -48,8 +47,6 @@ struct CleanupCommand: ParsableCommand {
             let leftovers: [Item]
         }
         let items = found.map { Item(kind: $0.kind, name: $0.name, note: $0.note, error: $0.failure) }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(Document(dry_run: dryRun, leftovers: items)), as: UTF8.self)
+        return Units.json(Document(dry_run: dryRun, leftovers: items))
     }
 }

@@ -21,17 +21,15 @@ struct ListCommand: ParsableCommand {
         let before = LiveRuns().all()
         if !before.isEmpty { usleep(ListCommand.interval) }
         let rows = before.isEmpty ? [] : LiveRuns().all().map { run in Row(run, before) }
-        print(json ? try document(rows) : table(rows))
+        print(json ? document(rows) : table(rows))
     }
 
-    private func document(_ rows: [Row]) throws -> String {
+    private func document(_ rows: [Row]) -> String {
         struct Document: Encodable {
             let schema = 1
             let runs: [Row]
         }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(Document(runs: rows)), as: UTF8.self)
+        return Units.json(Document(runs: rows))
     }
 
     private static let columns: [Table.Column] = [
