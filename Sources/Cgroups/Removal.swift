@@ -43,9 +43,7 @@ extension CgroupDirectory {
 
     /// Whether `name` still leads to `child`: a sweep may have taken it between its creation and its lock.
     func contains(_ name: String, as child: borrowing CgroupDirectory) -> Bool {
-        var status = stat()
-        return fstatat(descriptor.rawValue, name, &status, AT_SYMLINK_NOFOLLOW) == 0
-            && status.st_ino == CgroupDirectory.inode(child.descriptor)
+        child.descriptor.isNamed(name, in: descriptor)
     }
 
     public func events() throws(Errno) -> CgroupEvents {

@@ -40,6 +40,15 @@ public struct Descriptor: ~Copyable, Sendable {
 
     public func copy() throws(Errno) -> Descriptor { try Descriptor(copying: rawValue) }
 
+    /// Whether `name` in `directory` is this file.
+    public func isNamed(_ name: String, in directory: borrowing Descriptor) -> Bool {
+        var own = stat()
+        var named = stat()
+        return fstat(rawValue, &own) == 0
+            && fstatat(directory.rawValue, name, &named, AT_SYMLINK_NOFOLLOW) == 0
+            && (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
+    }
+
     /// Reads to the end of the file; where that doesn't come, not much more than `limit` bytes.
     public func readAll(upTo limit: Int = .max) throws(Errno) -> [UInt8] {
         var bytes: [UInt8] = []

@@ -66,6 +66,18 @@ public enum Host {
         return wanted.filter { held & 1 << $0.rawValue == 0 && !(isAdmin && [.bpf, .perfmon].contains($0)) }
     }
 
+    /// An environment variable; nil also where it is empty.
+    public static func variable(_ name: String) -> String? {
+        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    /// Writes to standard error as far as it takes the text: there is nobody left to tell.
+    public static func tell(_ text: String) {
+        let standardError = Descriptor(owning: 2)
+        try? standardError.write(text)
+        _ = standardError.release()
+    }
+
     /// The path of our own binary, as a setcap line needs it.
     public static var executablePath: String {
         var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
@@ -100,12 +112,21 @@ public enum Host {
         return nil
     }
 
+    /// Runs `body` in the network namespace of that inode, if it can be reached. Takes CAP_SYS_ADMIN.
+    public static func inNetworkNamespace<Result>(_ inode: UInt64, _ body: () -> Result) -> Result? {
+        guard let home = ownNetworkNamespace, let other = openNetworkNamespace(inode),
+            kernel_enter_network(other.rawValue) == 0
+        else { return nil }
+        defer { _ = kernel_enter_network(home.rawValue) }
+        return body()
+    }
+
+    private static var ownNetworkNamespace: Descriptor? { try? Descriptor(opening: "/proc/self/ns/net", O_RDONLY) }
+
     /// Runs `body` in a network namespace of its own, where loopback is up. What it makes there goes with it, also where we
     /// are killed meanwhile. Takes CAP_SYS_ADMIN.
     public static func inScratchNetwork(_ body: () -> Void) throws(SystemError) {
-        guard let home = try? Descriptor(opening: "/proc/self/ns/net", O_RDONLY) else {
-            throw SystemError("open", "/proc/self/ns/net")
-        }
+        guard let home = ownNetworkNamespace else { throw SystemError("open", "/proc/self/ns/net") }
         if kernel_make_network() < 0 { throw SystemError("make", "a network namespace") }
         defer { _ = kernel_enter_network(home.rawValue) }
         if kernel_start_loopback() < 0 { throw SystemError("start", "loopback in a network namespace") }

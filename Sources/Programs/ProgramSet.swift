@@ -50,6 +50,11 @@ public struct Counters: Sendable, Equatable {
 
     public init() {}
 
+    /// Bytes that passed, as a limit counts them.
+    public func passedBytes(_ counting: Counting) -> UInt64 {
+        counting == .wire ? passedWireBytes : passedPayloadBytes
+    }
+
     /// Each call of the run's program passes, drops or defers one packet.
     public var programCalls: UInt64 { passedPackets + droppedPackets + deferredPackets }
 }

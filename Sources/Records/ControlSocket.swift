@@ -1,5 +1,4 @@
 import CKernel
-import FoundationEssentials
 import Glibc
 import Kernel
 import SystemPackage
@@ -61,7 +60,7 @@ public final class ControlSocket {
         let peer = Descriptor(owning: connection)
         peer.setTimeout(milliseconds: 100)
         guard peer.isOfUser(geteuid()), let bytes = try? peer.readAll(upTo: ControlSocket.maximumSize),
-            let request = try? JSONDecoder().decode(ControlRequest.self, from: Data(bytes + [UInt8(ascii: " ")]))
+            let request: ControlRequest = decoded(bytes)
         else { return }
         try? peer.write(body(request))
     }
@@ -83,9 +82,7 @@ extension RecordDirectory {
             throw SystemError("ask", subject, errno: error)
         }
     }
-}
 
-extension RecordDirectory {
     /// Connects to a socket here. One whose run has only just started may not be there yet.
     private func reach(_ name: String) throws(Errno) -> Descriptor {
         for _ in 0..<50 {

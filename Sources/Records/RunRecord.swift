@@ -1,4 +1,3 @@
-import FoundationEssentials
 import Glibc
 import Kernel
 import SystemPackage
@@ -37,15 +36,11 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
     /// nil if these bytes are no record.
     init?(decoding bytes: [UInt8]) {
-        // A blank behind them, as Foundation traps where data end with the bracket that is nested too deeply, the 513th.
-        let data = Data(bytes + [UInt8(ascii: " ")])
-        guard let record = try? JSONDecoder().decode(RunRecord.self, from: data) else { return nil }
+        guard let record: RunRecord = decoded(bytes) else { return nil }
         self = record
     }
 
-    var encoded: String {
-        json(self)
-    }
+    var encoded: String { json(self) }
 }
 
 /// The record of a run that lives: its file is locked, which dies with those who hold it. Its end removes the file.
@@ -80,10 +75,8 @@ public struct RecordFile: ~Copyable {
     public init(
         sharing lock: consuming Descriptor, named name: String, in directory: RecordDirectory
     ) throws(SystemError) {
-        do throws(Errno) {
-            self.directory = try directory.descriptor.copy()
-        } catch {
-            throw SystemError("open", directory.path, errno: error)
+        self.directory = try attempting("open", directory.path) { () throws(Errno) in
+            try directory.descriptor.copy()
         }
         self.name = name
         file = lock
@@ -93,11 +86,7 @@ public struct RecordFile: ~Copyable {
     public var descriptor: CInt { file.rawValue }
 
     public func write(_ record: RunRecord) throws(SystemError) {
-        do {
-            try file.write(record.encoded + "\n")
-        } catch {
-            throw SystemError("write", "the record \(name)", errno: error)
-        }
+        try attempting("write", "the record \(name)") { () throws(Errno) in try file.write(record.encoded + "\n") }
     }
 
     /// Takes our hands off: another process has the lock, too, and removes the file.
@@ -114,15 +103,4 @@ public struct RecordFile: ~Copyable {
 func removeRecord(_ name: String, in directory: borrowing Descriptor) {
     unlinkat(directory.rawValue, name + ControlSocket.suffix, 0)
     unlinkat(directory.rawValue, name, 0)
-}
-
-extension Descriptor {
-    /// Whether `name` in `directory` still is this file.
-    func isNamed(_ name: String, in directory: borrowing Descriptor) -> Bool {
-        var own = stat()
-        var named = stat()
-        return fstat(rawValue, &own) == 0
-            && fstatat(directory.rawValue, name, &named, AT_SYMLINK_NOFOLLOW) == 0
-            && (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
-    }
 }

@@ -1,11 +1,8 @@
-import CKernel
 import Cgroups
 import Devices
-import Glibc
 import Kernel
 import Programs
 import Records
-import SystemPackage
 
 /// Finds and removes what dead runs left, and nothing of live ones or of others: what is locked is alive.
 public struct Cleanup {
@@ -44,16 +41,8 @@ public struct Cleanup {
     /// may remove devices may remove them.
     private func devices(in namespaces: Set<UInt64>) -> [Leftover] {
         guard Host.missingCapabilities(of: [.netAdmin]).isEmpty else { return [] }
-        let own = Host.networkNamespace
-        let here = deadQueues()
-        guard let home = try? Descriptor(opening: "/proc/self/ns/net", O_RDONLY) else { return here }
-        return namespaces.subtracting([0, own ?? 0]).reduce(here) { found, inode in
-            guard let other = Host.openNetworkNamespace(inode), kernel_enter_network(other.rawValue) == 0 else {
-                return found
-            }
-            defer { _ = kernel_enter_network(home.rawValue) }
-            return found + deadQueues()
-        }
+        let others = namespaces.subtracting([0, Host.networkNamespace ?? 0])
+        return deadQueues() + others.flatMap { Host.inNetworkNamespace($0, deadQueues) ?? [] }
     }
 
     private func deadQueues() -> [Leftover] {

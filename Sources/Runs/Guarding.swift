@@ -18,15 +18,7 @@ struct Guarding {
     /// The process that limits.
     let parent: pid_t
 
-    private let began = Host.monotonicNanoseconds
-
-    init(plan: RunPlan, command: Command, kernel: KernelVersion, channel: Channel, parent: pid_t) {
-        self.plan = plan
-        self.command = command
-        self.kernel = kernel
-        self.channel = channel
-        self.parent = parent
-    }
+    let began = Host.monotonicNanoseconds
 
     mutating func work(
         _ programs: borrowing ProgramSet, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
@@ -206,12 +198,7 @@ struct InheritedRun: ~Copyable {
         if !words[1].isEmpty, let lock = estate.takeFirst(), let records {
             record = try RecordFile(sharing: lock, named: words[1], in: records)
         }
-        let events: CgroupEvents
-        do throws(Errno) {
-            events = try cgroup.parent.events()
-        } catch {
-            throw SystemError("watch", cgroup.parent.path, errno: error)
-        }
+        let events = try attempting("watch", cgroup.parent.path) { () throws(Errno) in try cgroup.parent.events() }
         attachments = Attachments(sharing: estate.takeRest())
         recordName = words[1].isEmpty ? nil : words[1]
         self.record = record

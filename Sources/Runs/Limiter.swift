@@ -137,8 +137,14 @@ struct Limiter: ~Copyable {
 
     /// Where runs are recorded. Without it, the limit still holds.
     private static func records(_ log: Logger) -> RecordDirectory? {
+        recording(log) { () throws(SystemError) in try RecordDirectory.ofCaller() }
+    }
+
+    private static func recording<Result: ~Copyable>(
+        _ log: Logger, _ body: () throws(SystemError) -> Result
+    ) -> Result? {
         do {
-            return try RecordDirectory.ofCaller()
+            return try body()
         } catch {
             log.info("not recorded, so not known to throttle cleanup: \(error)")
             return nil
@@ -150,16 +156,13 @@ struct Limiter: ~Copyable {
         _ plan: RunPlan, _ command: Command, _ cgroup: borrowing RunCgroup, in records: RecordDirectory?, _ log: Logger
     ) -> RecordFile? {
         guard let records else { return nil }
-        do {
-            let record = try records.record(cgroup.id)
-            try record.write(
-                RunRecord(
-                    id: cgroup.id, name: plan.name ?? command.words[0], command: command.words,
-                    cgroup: cgroup.parent.path, down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond))
+        let text = RunRecord(
+            id: cgroup.id, name: plan.name ?? command.words[0], command: command.words, cgroup: cgroup.parent.path,
+            down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond)
+        return recording(log) { () throws(SystemError) in
+            let record = try records.record(text.id)
+            try record.write(text)
             return record
-        } catch {
-            log.info("not recorded, so not known to throttle cleanup: \(error)")
-            return nil
         }
     }
 
@@ -201,11 +204,7 @@ struct Limiter: ~Copyable {
     ) throws(SetupError) -> AttachMethod {
         var method = AttachMethod.link
         for direction in Direction.allCases {
-            do throws(SystemError) {
-                method = try attach(Hook.meter(direction), &attachments, programs, cgroup.run, plan.attach)
-            } catch {
-                throw explain(error, cgroup, Hook.meter(direction).attachType)
-            }
+            method = try attachToRun(.meter(direction), &attachments, programs, cgroup, plan.attach)
             for (path, program) in obstacles(to: cgroup, Hook.meter(direction).attachType)
             where program.mode == .override {
                 log.warning(
@@ -216,13 +215,20 @@ struct Limiter: ~Copyable {
             }
         }
         for hook in [Hook.sockets, .calls] {
-            do throws(SystemError) {
-                _ = try attach(hook, &attachments, programs, cgroup.run, plan.attach)
-            } catch {
-                throw explain(error, cgroup, hook.attachType)
-            }
+            _ = try attachToRun(hook, &attachments, programs, cgroup, plan.attach)
         }
         return method
+    }
+
+    private static func attachToRun(
+        _ hook: Hook, _ attachments: inout Attachments, _ programs: borrowing ProgramSet,
+        _ cgroup: borrowing RunCgroup, _ choice: AttachChoice
+    ) throws(SetupError) -> AttachMethod {
+        do {
+            return try attach(hook, &attachments, programs, cgroup.run, choice)
+        } catch {
+            throw explain(error, cgroup, hook.attachType)
+        }
     }
 
     /// Starts what makes the limit lossless, and outlives us. Without it, it still holds.

@@ -1,12 +1,10 @@
-import FoundationEssentials
 import Kernel
 import Records
+import Units
 
 /// What a live run says of itself: what is needed of its report.
 public struct LiveRun: Sendable {
     public let record: RunRecord
-    /// The run's report as JSON, as it is now.
-    public let report: String
     public let traffic: Traffic
 
     /// The part of the report that is read here; throttle(1) has the schema.
@@ -61,11 +59,10 @@ public struct LiveRuns {
         }
 
         public func ask(_ request: ControlRequest) throws(SetupError) -> LiveRun {
-            let report = try say(request)
-            guard let traffic = try? JSONDecoder().decode(LiveRun.Traffic.self, from: Data(report.utf8)) else {
+            guard let traffic: LiveRun.Traffic = decoded(Array(try say(request).utf8)) else {
                 throw SetupError("the run \(record.id) answered what is no report")
             }
-            return LiveRun(record: record, report: report, traffic: traffic)
+            return LiveRun(record: record, traffic: traffic)
         }
     }
 

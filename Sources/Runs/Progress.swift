@@ -11,8 +11,8 @@ final class Progress {
     private var rows: Int?
 
     init() {
-        isTerminal = isatty(2) == 1 && (Progress.variable("TERM") ?? "dumb") != "dumb"
-        let hasColor = isTerminal && Progress.variable("NO_COLOR") == nil
+        isTerminal = isatty(2) == 1 && (Host.variable("TERM") ?? "dumb") != "dumb"
+        let hasColor = isTerminal && Host.variable("NO_COLOR") == nil
         line = ProgressLine(.init(isUnicode: Progress.isUnicode, hasColor: hasColor))
     }
 
@@ -22,11 +22,11 @@ final class Progress {
     /// Shows how far the run is.
     func show(_ flows: [ProgressLine.Flow]) {
         line.take(flows, seconds: Double(Host.monotonicNanoseconds - began) / 1e9)
-        guard isTerminal else { return write("throttle: \(line.sentence)\n") }
+        guard isTerminal else { return Host.tell("throttle: \(line.sentence)\n") }
         guard isForeground, let size = Host.terminalSize(of: 2), size.rows > 2 else { return }
         // One column less: behind the last, terminals differ.
         let text = line.text(width: size.columns - 1)
-        write(
+        Host.tell(
             makingRoom(size.rows) + Progress.inRow(size.rows, "\u{1b}[1;\(size.rows - 1)r", "\u{1b}[m\(text)\u{1b}[K"))
         rows = size.rows
     }
@@ -35,7 +35,7 @@ final class Progress {
     func erase() {
         guard let drawn = rows, isForeground else { return }
         let size = Host.terminalSize(of: 2)?.rows ?? drawn
-        write((size == drawn ? "" : "\u{1b}[J") + Progress.inRow(size, "\u{1b}[r", "\u{1b}[K"))
+        Host.tell((size == drawn ? "" : "\u{1b}[J") + Progress.inRow(size, "\u{1b}[r", "\u{1b}[K"))
         rows = nil
     }
 
@@ -53,19 +53,9 @@ final class Progress {
     /// In the background the terminal is somebody else's.
     private var isForeground: Bool { tcgetpgrp(2) == getpgrp() }
 
-    private func write(_ text: String) {
-        let standardError = Descriptor(owning: 2)
-        try? standardError.write(text)
-        _ = standardError.release()
-    }
-
-    private static func variable(_ name: String) -> String? {
-        getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-    }
-
     /// Whether the locale's character set is UTF-8 (locale(7)).
     private static var isUnicode: Bool {
-        let locale = variable("LC_ALL") ?? variable("LC_CTYPE") ?? variable("LANG") ?? ""
+        let locale = Host.variable("LC_ALL") ?? Host.variable("LC_CTYPE") ?? Host.variable("LANG") ?? ""
         return ["utf-8", "utf8"].contains {
             locale.lowercased().hasSuffix($0) || locale.lowercased().contains("\($0)@")
         }

@@ -22,7 +22,7 @@ public struct DirectionReport: Sendable {
     public var counters = Counters()
 
     /// Bytes that passed, as the limit counts them.
-    var passedBytes: UInt64 { counting == .wire ? counters.passedWireBytes : counters.passedPayloadBytes }
+    var passedBytes: UInt64 { counters.passedBytes(counting) }
 
     /// The time that `achieved` is averaged over: from the first to the last packet that was charged, at
     /// least one second, as a transfer that fits into the burst has no rate of its own. Without a limit,

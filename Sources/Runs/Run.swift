@@ -108,9 +108,8 @@ public struct Run {
     /// What has passed, as the limits count it.
     private func flows(_ limiter: borrowing Limiter) -> [ProgressLine.Flow] {
         Direction.allCases.map { direction in
-            let counters = limiter.counters(direction)
-            let bytes = plan.counting == .wire ? counters.passedWireBytes : counters.passedPayloadBytes
-            return ProgressLine.Flow(bytes: bytes, limit: limiter.rate(direction))
+            ProgressLine.Flow(
+                bytes: limiter.counters(direction).passedBytes(plan.counting), limit: limiter.rate(direction))
         }
     }
 

@@ -30,7 +30,7 @@ struct CleanupCommand: ParsableCommand {
             if found.isEmpty { print("nothing to clean up") }
         }
         let failures = found.compactMap(\.failure)
-        for failure in failures { OutputFile.standardError("throttle: \(failure.printable)\n") }
+        for failure in failures { Host.tell("throttle: \(failure.printable)\n") }
         if !failures.isEmpty { throw ExitCode(1) }
     }
 

@@ -15,7 +15,7 @@ struct StandardErrorHandler: LogHandler {
 
     func log(event: LogEvent) {
         let text = (event.level == .debug ? "debug: " : "") + "\(event.message)".printable
-        OutputFile.standardError("throttle: \(text)\n")
+        Host.tell("throttle: \(text)\n")
     }
 }
 
@@ -26,7 +26,7 @@ extension Logger {
 
     /// Prints lines that were asked for, whatever the level.
     func lines(_ text: String) {
-        for line in text.split(separator: "\n") { OutputFile.standardError("throttle: \(line)\n") }
+        for line in text.split(separator: "\n") { Host.tell("throttle: \(line)\n") }
     }
 }
 
@@ -53,12 +53,5 @@ struct OutputFile: ~Copyable {
         } catch {
             throw SystemError("write", path, errno: error)
         }
-    }
-
-    /// Writes to standard error as far as it takes the text: there is nobody left to tell.
-    static func standardError(_ text: String) {
-        let standardError = Descriptor(owning: 2)
-        try? standardError.write(text)
-        _ = standardError.release()
     }
 }

@@ -40,7 +40,7 @@ struct LimitOptions: ParsableArguments {
     }
 
     private static func fromEnvironment(_ variable: String) throws -> Rate? {
-        guard let value = getenv(variable).map({ String(cString: $0) }), !value.isEmpty else { return nil }
+        guard let value = Host.variable(variable) else { return nil }
         do {
             return try Rate(value)
         } catch {
@@ -158,7 +158,7 @@ struct ReportingOptions: ParsableArguments {
                 // The command's status is worth more than ours, which would hide it.
                 log.error("\(error)")
             }
-        case nil where isOnStandardError && stats == .json: OutputFile.standardError(text + "\n")
+        case nil where isOnStandardError && stats == .json: Host.tell(text + "\n")
         case nil: break
         }
         if verbose || debug || (isOnStandardError && stats == .text) {

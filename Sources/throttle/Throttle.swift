@@ -1,6 +1,7 @@
 import ArgumentParser
 import Commands
 import Glibc
+import Kernel
 import Units
 
 /// The command line as a whole.
@@ -23,7 +24,9 @@ enum Main {
     static let failure: CInt = 125
 
     /// All but `run`.
-    private static let subcommands = ["list", "ps", "stats", "set", "cleanup", "doctor"]
+    private static let subcommands = Throttle.configuration.subcommands.dropFirst().flatMap { command in
+        [command.configuration.commandName ?? ""] + command.configuration.aliases
+    }
 
     static func main() {
         // Nothing that must be undone lives here: exit() wouldn't run its deinit.
@@ -44,7 +47,7 @@ enum Main {
                 print(Throttle.fullMessage(for: error))
                 return 0
             }
-            OutputFile.standardError(
+            Host.tell(
                 complaint(about: error, of: words.first.flatMap { subcommands.contains($0) ? $0 : nil } ?? "run"))
             return failure
         }

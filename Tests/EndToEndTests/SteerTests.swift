@@ -129,8 +129,7 @@ import Testing
     @Test func otherUsersReachNoRunOfOurs() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
-        try lab.require(["install", "-m", "755", throttlePath, "\(lab.folder)/throttle"])
-        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "\(lab.folder)/throttle"]
+        let nobody = Lab.nobody + [try lab.copyOfBinary()]
         #expect(try lab.run(nobody + ["list"]).stdout.split(separator: "\n").count == 1)
         for words in [["set", "\(child.pid)", "-d", "1M"], ["stats", "\(child.pid)"]] {
             let completed = try lab.run(nobody + words)
@@ -141,9 +140,8 @@ import Testing
     }
 
     @Test func commandOfAnotherUserCantRaiseItsLimit() throws {
-        try lab.require(["install", "-m", "755", throttlePath, "\(lab.folder)/throttle"])
         let script = #"echo ready; read x; "$0" set "$PPID" -d 1G"#
-        let words = throttle("-d", "50k", "--user", "65534:65534") + ["sh", "-c", script, "\(lab.folder)/throttle"]
+        let words = throttle("-d", "50k", "--user", "65534:65534") + ["sh", "-c", script, try lab.copyOfBinary()]
         let child = try lab.start(words, input: .pipe)
         try child.waitForOutput("ready")
         #expect(poll { (try? listed("\(child.pid)")) != nil })

@@ -69,10 +69,9 @@ import Testing
         let binary = "\(lab.folder)/throttle"
         try lab.require(["install", "-m", "755", throttlePath, binary])
         try lab.require(["setcap", "cap_bpf,cap_net_admin,cap_perfmon+ep", binary])
-        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]
         let command = ["sh", "-c", "echo $GCONV_PATH; exit 4"]
         let completed = try lab.run(
-            path + ["GCONV_PATH=/x"] + nobody + [binary, "-d", "50k", "--systemd", "--stats=json", "--"] + command)
+            path + ["GCONV_PATH=/x"] + Lab.nobody + [binary, "-d", "50k", "--systemd", "--stats=json", "--"] + command)
         #expect(completed.ending == .exited(4) && completed.stdout == "/x\n")
         #expect(try arguments().prefix(8) == ["--user"] + scope.prefix(5) + [binary, "run"])
         #expect(try String(decoding: lab.content("notes/capabilities"), as: UTF8.self) == "CapPrm:\t0000000000000000\n")
@@ -106,9 +105,8 @@ import Testing
         try lab.require(["install", "-m", "755", throttlePath, binary])
         try lab.require(["setcap", "cap_bpf,cap_net_admin,cap_perfmon+ep", binary])
         let script = #"mount -t tmpfs none /run && mkdir -p "/run/$0" && exec "$@""#
-        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]
         let completed = try lab.run(
-            ["unshare", "-m", "sh", "-c", script, isBooted ? "systemd/system" : "systemd"] + nobody
+            ["unshare", "-m", "sh", "-c", script, isBooted ? "systemd/system" : "systemd"] + Lab.nobody
                 + [binary, "-d", "50k", "--", "true"])
         #expect(completed.ending == .exited(125))
         #expect(completed.stderr.contains("throttle run --systemd …") == isBooted)
