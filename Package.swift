@@ -28,12 +28,14 @@ let package = Package(
             name: "Programs", dependencies: ["Kernel", "Units", "CKernel", "CLibBPF", "CPrograms"],
             swiftSettings: strict),
         .target(name: "Devices", dependencies: ["Kernel", "CLibNL", system], swiftSettings: strict),
+        .target(name: "Groups", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Records", dependencies: ["Units", "Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Commands", dependencies: ["Kernel"], swiftSettings: strict),
         .target(
             name: "Runs",
             dependencies: [
-                "Units", "Kernel", "Cgroups", "Devices", "Programs", "Commands", "Records", "CKernel", logging,
+                "Units", "Kernel", "Cgroups", "Devices", "Programs", "Groups", "Commands", "Records", "CKernel",
+                logging,
             ],
             swiftSettings: strict),
         .executableTarget(
@@ -61,6 +63,7 @@ let package = Package(
                 "Programs", "Cgroups", "Kernel", "Units", "CLibBPF", "CPrograms", "CTestSupport", "TestSupport", system,
             ],
             swiftSettings: strict),
+        .testTarget(name: "GroupsTests", dependencies: ["Groups", "Kernel", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "CommandsTests", dependencies: ["Commands"], swiftSettings: strict),
         .testTarget(
             name: "RunsTests",

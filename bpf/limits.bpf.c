@@ -10,6 +10,7 @@
 
 #include "bucket.h"
 #include "connect.h"
+#include "group.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -37,9 +38,11 @@ static __always_inline void read_packet(struct packet *packet, struct __sk_buff 
 	packet_split(packet, data, end, skb->len, transport);
 }
 
-static __always_inline bool within_limit(const struct throttle_limit *limit, struct throttle_meter *meter,
-					 const struct packet *packet, __u32 wire_bytes)
+static __always_inline bool within_limit(enum throttle_direction direction, const struct packet *packet,
+					 __u32 wire_bytes)
 {
+	const struct throttle_limit *limit = limit_of(direction);
+	struct throttle_meter *meter = &run.meter[direction];
 	__u32 bytes = limit->count_wire ? wire_bytes : packet->payload;
 	__u64 now;
 
@@ -50,8 +53,13 @@ static __always_inline bool within_limit(const struct throttle_limit *limit, str
 	if (!meter->first_ns)
 		meter->first_ns = now;
 	meter->last_ns = now;
-	if (bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), limit->burst_ns))
+	/* Before the run's own bucket, which must not be charged for what the group refuses. */
+	if ((!run.grouped || group_has_room(direction, now)) &&
+	    bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), limit->burst_ns)) {
+		if (run.grouped)
+			group_charge(direction, now, bytes);
 		return true;
+	}
 	/* Without its ACKs the other direction would stall, so they pass even where they are counted. */
 	return packet->bare_tcp;
 }
@@ -66,7 +74,7 @@ static __always_inline bool passes(struct __sk_buff *skb, struct packet *packet,
 	ports[skb->local_port & 0xffff] = 1;
 	read_packet(packet, skb);
 	wire_bytes = packet_wire_bytes(packet, skb->gso_segs, skb->gso_size);
-	if (!within_limit(limit_of(direction), meter, packet, wire_bytes))
+	if (!within_limit(direction, packet, wire_bytes))
 		return false;
 	__sync_fetch_and_add(&meter->passed_packets, 1);
 	__sync_fetch_and_add(&meter->passed_payload_bytes, packet->payload);

@@ -94,8 +94,25 @@ struct throttle_run {
 	struct throttle_tcp tcp;
 	struct throttle_queue queue;
 	__u32 slot;
-	__u32 pad;
+	__u32 grouped;	     /* whether the run's packets are charged to the group's budget, too */
 	__u64 hold_until_ns; /* until then no TCP connection is begun; 0: there is nothing to wait for */
+	/* What the run's user asked for, in bytes per second, 0 for no limit. A group may allot it less. */
+	__u64 asked[THROTTLE_DIRECTIONS];
+};
+
+/* One direction of what the runs of a group share: a bucket that all their packets are charged to. */
+struct throttle_budget {
+	__u64 tat;	/* as in struct throttle_meter */
+	__u64 burst_ns; /* of all runs together, so it grows with their number */
+	__u64 pad[6];	/* each direction has a cache line of its own */
+};
+
+/* The memory that all runs of a group share: one value in the mmapable map ".data.group". */
+struct throttle_group {
+	struct throttle_limit limits[2][THROTTLE_DIRECTIONS]; /* as in struct throttle_run; no burst here */
+	struct throttle_budget budget[THROTTLE_DIRECTIONS];
+	__u32 slot;
+	__u32 pad;
 };
 
 /* What a socket of the run carries. */
@@ -112,5 +129,6 @@ struct throttle_socket {
 _Static_assert(sizeof(struct throttle_limit[THROTTLE_DIRECTIONS]) == THROTTLE_CACHE_LINE,
 	       "meters start a line");
 _Static_assert(sizeof(struct throttle_meter) == THROTTLE_CACHE_LINE, "a meter fills a line");
+_Static_assert(sizeof(struct throttle_budget) == THROTTLE_CACHE_LINE, "a budget fills a line");
 
 #endif

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -122,6 +123,11 @@ pid_t kernel_fork_apart(const int *keep, int count)
 			_exit(125);
 	}
 	return 0;
+}
+
+int kernel_shared_memory(const char *name)
+{
+	return memfd_create(name, MFD_CLOEXEC);
 }
 
 int kernel_enter_network(int fd)

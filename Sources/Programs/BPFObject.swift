@@ -16,10 +16,10 @@ struct BPFObject: ~Copyable {
         self.pointer = pointer
     }
 
-    /// Takes the map of this name from another object, instead of making one.
-    func share(_ map: String, of other: borrowing BPFObject) throws(LoadError) {
-        let own = bpf_object__find_map_by_name(pointer, map)
-        if bpf_map__reuse_fd(own, other.descriptor(ofMap: map)) != 0 { throw LoadError(errno: Errno(rawValue: errno)) }
+    /// Takes this descriptor for the map of this name, instead of making one.
+    func use(_ descriptor: CInt, forMap name: String) throws(LoadError) {
+        let own = bpf_object__find_map_by_name(pointer, name)
+        if bpf_map__reuse_fd(own, descriptor) != 0 { throw LoadError(errno: Errno(rawValue: errno)) }
     }
 
     func load() throws(LoadError) {
@@ -42,25 +42,26 @@ struct BPFObject: ~Copyable {
     }
 }
 
-/// The map of a loaded object that user space and programs both write, mapped.
-struct SharedMemory: ~Copyable {
-    let run: UnsafeMutablePointer<throttle_run>
+/// A map of a loaded object that holds one value, which user space and programs both write, mapped.
+struct SharedMemory<Value: BitwiseCopyable>: ~Copyable {
+    let value: UnsafeMutablePointer<Value>
 
-    init(of object: borrowing BPFObject) throws(LoadError) {
-        let size = MemoryLayout<throttle_run>.size
-        let map = object.descriptor(ofMap: Map.run)
-        let start = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0)
+    init(of object: borrowing BPFObject, _ map: String) throws(LoadError) {
+        let descriptor = object.descriptor(ofMap: map)
+        let start = mmap(nil, MemoryLayout<Value>.size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
         guard let start, start != MAP_FAILED else { throw LoadError(errno: Errno(rawValue: errno)) }
-        run = start.assumingMemoryBound(to: throttle_run.self)
+        value = start.assumingMemoryBound(to: Value.self)
     }
 
     deinit {
-        munmap(run, MemoryLayout<throttle_run>.size)
+        munmap(value, MemoryLayout<Value>.size)
     }
 }
 
-/// The maps of bpf/maps.h.
+/// The maps of bpf/maps.h and bpf/group.h.
 enum Map {
     static let run = ".data.run"
-    static let all = [run, ".bss", "sockets"]
+    static let group = ".data.group"
+    /// Those that both objects work on.
+    static let common = [run, ".bss", "sockets"]
 }

@@ -8,7 +8,7 @@ public struct PlaneSet: LoadedPrograms, ~Copyable {
     /// Loads the programs. Nothing is attached yet.
     public init(sharing limits: borrowing ProgramSet) throws(LoadError) {
         let object = try BPFObject(programs_planes())
-        for map in Map.all { try object.share(map, of: limits.object) }
+        for map in Map.common { try object.use(limits.object.descriptor(ofMap: map), forMap: map) }
         try object.load()
         self.object = object
     }
@@ -45,7 +45,7 @@ public struct PlaneCounters: Sendable, Equatable {
 
 extension ProgramSet {
     public var planes: PlaneCounters {
-        let run = shared.run.pointee
+        let run = shared.value.pointee
         var counters = PlaneCounters()
         counters.pacedSockets = run.share.1.sockets
         counters.clampedSockets = run.share.0.sockets
@@ -61,21 +61,21 @@ extension ProgramSet {
     /// Sends downloads through the queue of this device, by its index; 0: through none. Packets but TCP's that are
     /// larger than so many bytes go by.
     public func useQueue(_ device: Int32, largest: UInt32 = .max) {
-        shared.run.pointee.queue.largest = largest
-        shared.run.pointee.queue.device = UInt32(device)
+        shared.value.pointee.queue.largest = largest
+        shared.value.pointee.queue.device = UInt32(device)
     }
 
     /// Keeps new TCP connections from being made for so long: their first packet goes out when TCP tries again.
     public func holdConnections(milliseconds: UInt64) {
-        shared.run.pointee.hold_until_ns =
+        shared.value.pointee.hold_until_ns =
             milliseconds == 0 ? 0 : Host.monotonicNanoseconds + milliseconds * 1_000_000
     }
 
     /// Takes in one sample of what waits in the queue.
     public func noteQueue(delayNanoseconds: UInt64, droppedPackets: UInt64) {
-        shared.run.pointee.queue.samples += 1
-        shared.run.pointee.queue.delay_sum_ns += delayNanoseconds
-        shared.run.pointee.queue.delay_max_ns = max(shared.run.pointee.queue.delay_max_ns, delayNanoseconds)
-        shared.run.pointee.queue.dropped_packets = droppedPackets
+        shared.value.pointee.queue.samples += 1
+        shared.value.pointee.queue.delay_sum_ns += delayNanoseconds
+        shared.value.pointee.queue.delay_max_ns = max(shared.value.pointee.queue.delay_max_ns, delayNanoseconds)
+        shared.value.pointee.queue.dropped_packets = droppedPackets
     }
 }

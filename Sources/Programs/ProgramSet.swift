@@ -68,38 +68,60 @@ public protocol LoadedPrograms: ~Copyable {
 /// The BPF programs that hold the limits of one run, loaded, and the memory they share with us.
 public struct ProgramSet: LoadedPrograms, ~Copyable {
     let object: BPFObject
-    let shared: SharedMemory
+    let shared: SharedMemory<throttle_run>
+    let group: SharedMemory<throttle_group>
 
-    /// Loads the programs. Nothing is attached yet.
-    public init(for kernel: KernelVersion, down: Limit, up: Limit) throws(LoadError) {
+    /// Loads the programs. Nothing is attached yet. `groupMap`: the `groupDescriptor` of another run of the same group.
+    public init(
+        for kernel: KernelVersion, down: Limit, up: Limit, sharing groupMap: CInt? = nil
+    ) throws(LoadError) {
         let object = try BPFObject(programs_limits(ProgramSet.hasCompareAndExchange(kernel)))
+        if let groupMap { try object.use(groupMap, forMap: Map.group) }
         try object.load()
-        shared = try SharedMemory(of: object)
+        let shared = try SharedMemory<throttle_run>(of: object, Map.run)
+        let group = try SharedMemory<throttle_group>(of: object, Map.group)
+        self.shared = shared
+        self.group = group
         self.object = object
         setLimits(down: down, up: up)
     }
 
-    /// Changes both limits at once, from the next packet on.
+    /// Notes what the run's user asked for, and limits the run to it, from the next packet on.
     public func setLimits(down: Limit, up: Limit) {
-        let run = shared.run
-        let now = Host.monotonicNanoseconds
-        if run.pointee.slot == 0 {
-            run.pointee.limits.1 = (down.encoded, up.encoded)
-        } else {
-            run.pointee.limits.0 = (down.encoded, up.encoded)
-        }
-        kernel_fence()
-        run.pointee.slot = 1 - run.pointee.slot
-        // A debt at the old rate may be minutes at the new one.
-        run.pointee.meter.0.tat = min(run.pointee.meter.0.tat, now)
-        run.pointee.meter.1.tat = min(run.pointee.meter.1.tat, now)
+        note(asked: down.rate, up.rate)
+        allot(down: down, up: up)
     }
 
-    /// The limit that holds now.
+    /// Notes what the run's user asked for; what holds stays.
+    public func note(asked down: Rate, _ up: Rate) {
+        shared.value.pointee.asked = (down.bytesPerSecond ?? 0, up.bytesPerSecond ?? 0)
+    }
+
+    /// Limits the run, in both directions at once, from the next packet on.
+    public func allot(down: Limit, up: Limit) {
+        let run = shared.value
+        let before = run.pointee.slot == 0 ? run.pointee.limits.0 : run.pointee.limits.1
+        let after = (down.encoded, up.encoded)
+        if run.pointee.slot == 0 { run.pointee.limits.1 = after } else { run.pointee.limits.0 = after }
+        kernel_fence()
+        run.pointee.slot = 1 - run.pointee.slot
+        let now = Host.monotonicNanoseconds
+        ProgramSet.convertDebt(&run.pointee.meter.0.tat, from: before.0.rate, to: after.0.rate, now)
+        ProgramSet.convertDebt(&run.pointee.meter.1.tat, from: before.1.rate, to: after.1.rate, now)
+    }
+
+    /// Keeps a debt the same in bytes where the rate rises: of minutes at the old one, seconds are left. Where it falls,
+    /// it stays as long as it was.
+    private static func convertDebt(_ tat: inout UInt64, from before: UInt64, to after: UInt64, _ now: UInt64) {
+        if tat <= now || (after > 0 && after <= before) { return }
+        tat = after == 0 ? now : now + UInt64(Double(tat - now) * Double(before) / Double(after))
+    }
+
+    /// What the run may use at most: what was asked for, and no more than its group has.
     public func rate(_ direction: Direction) -> Rate {
-        let limits = shared.run.pointee.slot == 0 ? shared.run.pointee.limits.0 : shared.run.pointee.limits.1
-        let rate = direction == .down ? limits.0.rate : limits.1.rate
-        return rate == 0 ? .unlimited : .bytesPerSecond(rate)
+        let asked = direction == .down ? shared.value.pointee.asked.0 : shared.value.pointee.asked.1
+        let own = asked == 0 ? Rate.unlimited : .bytesPerSecond(asked)
+        return isGrouped ? min(own, groupRate(direction)) : own
     }
 
     private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }
@@ -113,12 +135,12 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
     public func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }
 
     /// The descriptors that a process needs to load a `PlaneSet`, too.
-    public var mapDescriptors: [CInt] { Map.all.map { object.descriptor(ofMap: $0) } }
+    public var mapDescriptors: [CInt] { Map.common.map { object.descriptor(ofMap: $0) } }
 
     public func counters(_ direction: Direction) -> Counters {
         // The witness first: what it saw, the run's program has seen before.
-        let witness = direction == .down ? shared.run.pointee.witness.0 : shared.run.pointee.witness.1
-        let meter = direction == .down ? shared.run.pointee.meter.0 : shared.run.pointee.meter.1
+        let witness = direction == .down ? shared.value.pointee.witness.0 : shared.value.pointee.witness.1
+        let meter = direction == .down ? shared.value.pointee.meter.0 : shared.value.pointee.meter.1
         var counters = Counters()
         counters.witnessPackets = witness.packets
         counters.witnessBytes = witness.bytes
@@ -127,7 +149,7 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
         counters.passedWireBytes = meter.passed_wire_bytes
         counters.droppedPackets = meter.dropped_packets
         counters.droppedPayloadBytes = meter.dropped_payload_bytes
-        counters.deferredPackets = direction == .down ? 0 : shared.run.pointee.tcp.deferred_packets
+        counters.deferredPackets = direction == .down ? 0 : shared.value.pointee.tcp.deferred_packets
         counters.activeNanoseconds = meter.last_ns - min(meter.first_ns, meter.last_ns)
         return counters
     }

@@ -9,10 +9,25 @@ public struct ControlRequest: Codable, Sendable, Equatable {
     /// New limits in bytes per second, 0 for none; nil: the present one stays.
     public var down: UInt64?
     public var up: UInt64?
+    /// Whether these are the limits of its group.
+    public var group: Bool?
+    /// Whether the answer is to be what a run needs to join its group: descriptors.
+    public var join: Bool?
     /// Whether the answer is to be for people, and not JSON.
     public var text = false
 
     public init() {}
+}
+
+/// What a run answers.
+public struct ControlAnswer {
+    let text: String
+    let descriptors: [CInt]
+
+    public init(_ text: String, descriptors: [CInt] = []) {
+        self.text = text
+        self.descriptors = descriptors
+    }
 }
 
 /// Where a live run answers, beside its record. Its end removes it. Only its user reaches it, and root.
@@ -54,7 +69,7 @@ public final class ControlSocket {
     public var descriptor: CInt { listening.rawValue }
 
     /// Takes one request, and sends what `body` makes of it.
-    public func answer(_ body: (ControlRequest) -> String) {
+    public func answer(_ body: (ControlRequest) -> ControlAnswer) {
         let connection = accept(listening.rawValue, nil, nil)
         if connection < 0 { return }
         let peer = Descriptor(owning: connection)
@@ -62,25 +77,51 @@ public final class ControlSocket {
         guard peer.isOfUser(geteuid()), let bytes = try? peer.readAll(upTo: ControlSocket.maximumSize),
             let request: ControlRequest = decoded(bytes)
         else { return }
-        try? peer.write(body(request))
+        let answer = body(request)
+        if answer.descriptors.isEmpty {
+            try? peer.write(answer.text)
+        } else {
+            // Of so few bytes, all are taken at once.
+            let (text, descriptors) = (Array(answer.text.utf8), answer.descriptors)
+            _ = kernel_send_fds(peer.rawValue, text, text.count, descriptors, CInt(descriptors.count))
+        }
     }
 }
 
 extension RecordDirectory {
     /// Asks the run of this record. Returns its answer.
     public func ask(_ record: String, _ request: ControlRequest) throws(SystemError) -> [UInt8] {
-        let subject = "the run of \(path)/\(record)"
-        do throws(Errno) {
-            let socket = try reach(record + ControlSocket.suffix)
-            socket.setTimeout(milliseconds: 2000)
-            try socket.write(json(request))
-            shutdown(socket.rawValue, CInt(SHUT_WR))
-            let answer = try socket.readAll()
+        try attempting("ask", "the run of \(path)/\(record)") { () throws(Errno) in
+            let answer = try send(request, to: record).readAll()
             if answer.isEmpty { throw .permissionDenied }
             return answer
-        } catch {
-            throw SystemError("ask", subject, errno: error)
         }
+    }
+
+    /// Asks the run of this record for what it takes to join its group: two descriptors.
+    public func askToJoin(_ record: String) throws(SystemError) -> (CInt, CInt) {
+        var request = ControlRequest()
+        request.join = true
+        var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
+        var count: CInt = 0
+        try attempting("ask", "the run of \(path)/\(record)") { () throws(Errno) in
+            let socket = try send(request, to: record)
+            var bytes = [UInt8](repeating: 0, count: 16)
+            if kernel_receive_fds(socket.rawValue, &bytes, bytes.count, &descriptors, &count) < 0 {
+                throw Errno(rawValue: errno)
+            }
+        }
+        if count == 2 { return (descriptors[0], descriptors[1]) }
+        for descriptor in descriptors.prefix(Int(count)) { close(descriptor) }
+        throw SystemError("join", "the group of \(path)/\(record)", errno: .permissionDenied)
+    }
+
+    private func send(_ request: ControlRequest, to record: String) throws(Errno) -> Descriptor {
+        let socket = try reach(record + ControlSocket.suffix)
+        socket.setTimeout(milliseconds: 2000)
+        try socket.write(json(request))
+        shutdown(socket.rawValue, CInt(SHUT_WR))
+        return socket
     }
 
     /// Connects to a socket here. One whose run has only just started may not be there yet.

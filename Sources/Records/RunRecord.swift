@@ -19,9 +19,11 @@ public struct RunRecord: Codable, Sendable, Equatable {
     /// Bytes per second; nil: not limited.
     public let down: UInt64?
     public let up: UInt64?
+    /// The group whose budget it shares.
+    public let group: String?
 
     public init(
-        id: String, name: String, command: [String], cgroup: String, down: UInt64?, up: UInt64?
+        id: String, name: String, command: [String], cgroup: String, down: UInt64?, up: UInt64?, group: String? = nil
     ) {
         self.id = id
         self.name = name
@@ -32,6 +34,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
         started = time(nil)
         self.down = down
         self.up = up
+        self.group = group
     }
 
     /// nil if these bytes are no record.

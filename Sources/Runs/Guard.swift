@@ -27,7 +27,7 @@ final class Guard {
     /// Forks the guard of a run in `base`, which waits for what it is to guard.
     init(
         _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
-        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, log: Logger
+        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ member: Membership?, log: Logger
     ) throws(SystemError) {
         mode = plan.mode
         self.log = log
@@ -35,15 +35,17 @@ final class Guard {
         let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
         // Long enough for all that the guard does before a download may begin; short where it dies over it.
-        if plan.down != .unlimited && plan.mode != .police { programs.holdConnections(milliseconds: 200) }
+        if plan.rate(.down) != .unlimited && plan.mode != .police { programs.holdConnections(milliseconds: 200) }
         var own = [ends[1], base.descriptor.rawValue] + programs.mapDescriptors
         if let records { own.append(records.descriptor.rawValue) }
+        if let member { own += member.descriptors(programs) }
         own.sort()
         let channel = Channel(descriptor: ends[1], isDebugging: log.logLevel == .debug)
         let parent = getpid()
         pid = kernel_fork_apart(own, CInt(own.count))
         if pid == 0 {
-            var life = Guarding(plan: plan, command: command, kernel: kernel, channel: channel, parent: parent)
+            var life = Guarding(
+                plan: plan, command: command, kernel: kernel, member: member, channel: channel, parent: parent)
             life.work(programs, base, records)
             _exit(0)
         }

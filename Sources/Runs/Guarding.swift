@@ -14,6 +14,7 @@ struct Guarding {
     var plan: RunPlan
     let command: Command
     let kernel: KernelVersion
+    let member: Membership?
     let channel: Channel
     /// The process that limits.
     let parent: pid_t
@@ -47,10 +48,11 @@ struct Guarding {
         programs.holdConnections(milliseconds: 0)
         if plan.sweeps, let records { sweep(records) }
         guardRun(run, control, &keeper, programs)
+        member?.leave()
         keeper?.stop(programs)
         keeper = nil
         // What couldn't be taken down is tried once more, as if a dead run had left it.
-        if plan.mode != .police && plan.down != .unlimited { removeDeadQueues(channel.undoLog) }
+        if plan.mode != .police && plan.rate(.down) != .unlimited { removeDeadQueues(channel.undoLog) }
         channel.finish()
     }
 
@@ -99,12 +101,13 @@ struct Guarding {
     private mutating func answer(
         _ request: ControlRequest, _ run: borrowing InheritedRun, _ keeper: inout PlaneKeeper?,
         _ programs: borrowing ProgramSet
-    ) -> String {
+    ) -> ControlAnswer {
+        if request.join == true, let member {
+            return ControlAnswer("joined", descriptors: member.descriptors(programs))
+        }
         if request.down != nil || request.up != nil {
-            if let down = request.down { plan.down = Rate(bytesPerSecond: down) }
-            if let up = request.up { plan.up = Rate(bytesPerSecond: up) }
-            programs.setLimits(down: plan.limit(.down), up: plan.limit(.up))
-            keeper?.follow(plan, programs)
+            change(request, programs)
+            hold(&keeper, programs)
             sayReady(keeper?.planes ?? [], run)
         }
         var report = Report(plan, command)
@@ -115,8 +118,38 @@ struct Guarding {
         report.obstacle = keeper?.obstacle
         report.down.counters = programs.counters(.down)
         report.up.counters = programs.counters(.up)
+        (report.down.limit, report.up.limit) = (programs.rate(.down), programs.rate(.up))
+        report.group = member.map { GroupReport($0, programs) }
         report.end(nil, after: Host.monotonicNanoseconds - began)
-        return (request.text ? report.text : report.json) + "\n"
+        return ControlAnswer((request.text ? report.text : report.json) + "\n")
+    }
+
+    /// Takes in new limits, of the run or of its group.
+    private mutating func change(_ request: ControlRequest, _ programs: borrowing ProgramSet) {
+        func rate(_ direction: Direction, _ before: Rate) -> Rate {
+            let new = direction == .down ? request.down : request.up
+            return new.map(Rate.init(bytesPerSecond:)) ?? before
+        }
+        if request.group == true {
+            let (down, up) = (programs.groupRate(.down), programs.groupRate(.up))
+            if member != nil { programs.setGroupRates(down: rate(.down, down), up: rate(.up, up)) }
+        } else {
+            (plan.down, plan.up) = (rate(.down, plan.down), rate(.up, plan.up))
+            programs.note(asked: plan.down, plan.up)
+        }
+    }
+
+    /// Limits the run to what it may use now.
+    private mutating func hold(_ keeper: inout PlaneKeeper?, _ programs: borrowing ProgramSet) {
+        plan.allotted = member?.share(plan, programs)
+        programs.allot(down: plan.limit(.down), up: plan.limit(.up))
+        keeper?.follow(plan, programs)
+    }
+
+    /// Does what is to be done every so often.
+    private mutating func tend(_ keeper: inout PlaneKeeper?, _ programs: borrowing ProgramSet) {
+        keeper?.step(programs)
+        if member?.step(plan, programs, isWaiting: keeper?.isWaiting ?? false) == true { hold(&keeper, programs) }
     }
 
     /// Keeps the planes right until the other process ends the run; or until nothing runs any more, where it has left the
@@ -130,13 +163,13 @@ struct Guarding {
             let (watch, step) = keeper?.waiting ?? (-1, -1)
             let ready = kernel_await(
                 isAlone ? -1 : channel.descriptor, watch, control?.descriptor ?? -1,
-                isAlone ? run.events.descriptor : -1, step)
+                isAlone ? run.events.descriptor : -1, member == nil ? step : Shaper.stepMilliseconds)
             if ready > 0 && ready & 1 != 0 {
                 if channel.receiveEnd() { return }
                 isAlone = true
             }
             if ready > 0 && ready & 4 != 0 { control?.answer { answer($0, run, &keeper, programs) } }
-            keeper?.step(programs)
+            tend(&keeper, programs)
         }
     }
 

@@ -16,18 +16,23 @@ struct Limiter: ~Copyable {
     private let record: RecordFile?
     private let cgroup: RunCgroup
     private let programs: ProgramSet
+    private let member: Membership?
+    private let plan: RunPlan
     private let line: GuardLine?
     let method: AttachMethod
     let hasWitness: Bool
 
-    init(_ plan: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
+    init(_ asked: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
+        var plan = asked
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
         let base = try Limiter.base(plan, log)
         let records = Limiter.records(log)
-        let programs = try Limiter.load(plan, kernel, log)
+        var entry = try GroupEntry(plan, from: base.path, records)
+        let programs = try Limiter.load(plan, kernel, entry, log)
+        let member = try Limiter.join(entry, &plan, programs, log)
         // From here on, the guard removes what a kill leaves.
-        let keeper = try Limiter.startGuard(plan, command, kernel, programs, base, records, log)
+        let keeper = try Limiter.startGuard(plan, command, kernel, programs, base, records, member, log)
         let cgroup: RunCgroup
         do {
             cgroup = try RunCgroup(in: base, log: Limiter.undoLog(log))
@@ -35,6 +40,8 @@ struct Limiter: ~Copyable {
             throw SetupError(error)
         }
         let record = Limiter.record(plan, command, cgroup, in: records, log)
+        // Others find the run from now on.
+        entry = nil
         var attachments = Attachments(log: Limiter.undoLog(log))
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
@@ -46,6 +53,8 @@ struct Limiter: ~Copyable {
         self.record = record
         self.cgroup = cgroup
         self.programs = programs
+        self.member = member
+        self.plan = plan
         line = keeper?.line
     }
 
@@ -71,11 +80,21 @@ struct Limiter: ~Copyable {
 
     var planeCounters: PlaneCounters { programs.planes }
 
+    var group: GroupReport? { member.map { GroupReport($0, programs) } }
+
     /// How many processes the run has.
     var population: Int { cgroup.run.population }
 
-    /// The limit that holds now.
+    /// What the run may use at most.
     func rate(_ direction: Direction) -> Rate { programs.rate(direction) }
+
+    /// Holds the limit without the guard. Nobody tells the run's share of its group any more: its budget holds.
+    func holdAlone() {
+        func limit(_ direction: Direction) -> Limit {
+            Limit(rate: rate(direction), burst: plan.burst, counting: plan.counting)
+        }
+        if member != nil { programs.allot(down: limit(.down), up: limit(.up)) }
+    }
 
     /// Waits until none is left, or a signal comes that would end us: that goes to all of them.
     func waitUntilEmpty(as caller: borrowing Caller) throws(SystemError) {
@@ -108,6 +127,7 @@ struct Limiter: ~Copyable {
             }
         }
         keeper?.leave()
+        member?.handOver()
         attachments.leave()
         switch consume record {
         case .some(let record): record.leave()
@@ -158,7 +178,8 @@ struct Limiter: ~Copyable {
         guard let records else { return nil }
         let text = RunRecord(
             id: cgroup.id, name: plan.name ?? command.words[0], command: command.words, cgroup: cgroup.parent.path,
-            down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond)
+            down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond,
+            group: plan.allotted == nil ? nil : plan.group)
         return recording(log) { () throws(SystemError) in
             let record = try records.record(text.id)
             try record.write(text)
@@ -167,14 +188,34 @@ struct Limiter: ~Copyable {
     }
 
     private static func load(
-        _ plan: RunPlan, _ kernel: KernelVersion, _ log: Logger
+        _ plan: RunPlan, _ kernel: KernelVersion, _ entry: GroupEntry?, _ log: Logger
     ) throws(SetupError) -> ProgramSet {
         do throws(LoadError) {
-            let programs = try ProgramSet(for: kernel, down: plan.limit(.down), up: plan.limit(.up))
+            let programs = try ProgramSet(
+                for: kernel, down: plan.limit(.down), up: plan.limit(.up), sharing: entry?.map)
             log.debug("loaded the programs \(ProgramSet.variant(for: kernel))")
             return programs
         } catch {
             for line in error.log { log.debug("\(line)") }
+            throw SetupError(error)
+        }
+    }
+
+    /// Makes the run one of its group, and takes what that lets it have into the plan.
+    private static func join(
+        _ entry: GroupEntry?, _ plan: inout RunPlan, _ programs: borrowing ProgramSet, _ log: Logger
+    ) throws(SetupError) -> Membership? {
+        guard let entry else {
+            if let group = plan.group { log.info("in group '\(group)' already, by a run around this one") }
+            return nil
+        }
+        do throws(SystemError) {
+            let member = try Membership(entry, programs)
+            plan.allotted = member.share(plan, programs)
+            programs.allot(down: plan.limit(.down), up: plan.limit(.up))
+            log.info("one of \(member.runs) in group '\(member.name)'")
+            return member
+        } catch {
             throw SetupError(error)
         }
     }
@@ -234,10 +275,10 @@ struct Limiter: ~Copyable {
     /// Starts what makes the limit lossless, and outlives us. Without it, it still holds.
     private static func startGuard(
         _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
-        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ log: Logger
+        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ member: Membership?, _ log: Logger
     ) throws(SetupError) -> Guard? {
         do {
-            return try Guard(plan, command, kernel, programs, base, records, log: log)
+            return try Guard(plan, command, kernel, programs, base, records, member, log: log)
         } catch {
             return try doWithoutGuard(plan, error, log)
         }
@@ -256,7 +297,7 @@ struct Limiter: ~Copyable {
             keeper.leave()
             _ = try doWithoutGuard(plan, error, log)
         }
-        if plan.mode == .shape && plan.down != .unlimited {
+        if plan.mode == .shape && plan.rate(.down) != .unlimited {
             keeper.waitUntilReady()
             guard keeper.planes?.contains(.shape) == true else {
                 throw SetupError("can't shape downloads: \(keeper.obstacle ?? "the guard process has ended")")

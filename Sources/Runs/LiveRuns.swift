@@ -15,9 +15,16 @@ public struct LiveRun: Sendable {
             public let passed_wire_bytes: UInt64
         }
 
+        public struct Group: Decodable, Sendable {
+            public let name: String
+            public let download_limit_bytes_per_second: UInt64?
+            public let upload_limit_bytes_per_second: UInt64?
+        }
+
         public let elapsed_seconds: Double
         public let planes: [String]
         public let count: String
+        public let group: Group?
         public let download: Direction
         public let upload: Direction
     }

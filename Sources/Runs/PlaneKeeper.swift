@@ -35,9 +35,9 @@ struct PlaneKeeper: ~Copyable {
     /// Makes the planes fit the limits of `plan`.
     mutating func follow(_ plan: RunPlan, _ programs: borrowing ProgramSet) {
         planes = []
-        if plan.up != .unlimited { planes.insert(.pace) }
-        if plan.down != .unlimited { planes.insert(.window) }
-        guard case .bytesPerSecond(let rate) = plan.down, plan.mode != .police else {
+        if plan.rate(.up) != .unlimited { planes.insert(.pace) }
+        if plan.rate(.down) != .unlimited { planes.insert(.window) }
+        guard case .bytesPerSecond(let rate) = plan.rate(.down), plan.mode != .police else {
             shaper?.stop(programs)
             return
         }
@@ -50,6 +50,14 @@ struct PlaneKeeper: ~Copyable {
             shaper = nil
             obstacle = "\(error)"
             channel.say(.obstacle, "\(error)")
+        }
+    }
+
+    /// Whether downloads waited in the queue at the last step.
+    var isWaiting: Bool {
+        switch shaper {
+        case .some(let shaper): shaper.isWaiting
+        case nil: false
         }
     }
 

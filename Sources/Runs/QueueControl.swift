@@ -10,9 +10,9 @@ struct QueueControl {
     /// What of the past counts at the next step.
     private static let memory = 0.75
 
-    private let limit: Double
+    private var limit: Double
     private let counting: Counting
-    private var before: Counters
+    private var before = Counters()
     private var wasWaiting = false
     /// Recent traffic in bytes; at first, one step at the limit without headers, which errs on the safe side.
     private var payload: Double
@@ -22,15 +22,25 @@ struct QueueControl {
     /// Bytes of frames a second, as last set.
     private(set) var rate: UInt64
 
-    /// `counters` say what has passed so far.
-    init(limit: UInt64, counting: Counting, from counters: Counters = Counters()) {
-        before = counters
+    init(limit: UInt64, counting: Counting) {
         self.limit = Double(limit)
         self.counting = counting
         payload = self.limit / 10
         wire = payload
         rate = limit
     }
+
+    /// Holds to another limit. Returns the new rate.
+    mutating func follow(limit: UInt64) -> UInt64 {
+        surplus *= min(1, Double(limit) / self.limit)
+        self.limit = Double(limit)
+        rate = UInt64(max(1, min(self.limit * overhead, 9e18)))
+        return rate
+    }
+
+    /// Bytes of frames for each byte that is counted. Tiny packets alone must not let the rate run away before large ones
+    /// come.
+    private var overhead: Double { counting == .payload ? min(wire / payload, 2) : 1 }
 
     /// Takes in what passed in the last `seconds`. Returns the new rate, nil if the present one is right.
     mutating func step(_ counters: Counters, isWaiting: Bool, seconds: Double) -> UInt64? {
@@ -46,8 +56,6 @@ struct QueueControl {
         if newPayload == 0 { return nil }
         payload = payload * QueueControl.memory + newPayload
         wire = wire * QueueControl.memory + newWire
-        // Tiny packets alone must not let the rate run away before large ones come.
-        let overhead = counting == .payload ? min(wire / payload, 2) : 1
         let wanted = limit * overhead * (1 - surplus / (limit * QueueControl.horizon))
         guard wanted < 9e18, abs(wanted - Double(rate)) > Double(rate) / 1000 else { return nil }
         rate = UInt64(max(wanted, 1))

@@ -54,6 +54,23 @@ public struct DirectionReport: Sendable {
     }
 }
 
+/// The group that a run shares a budget with.
+public struct GroupReport: Sendable {
+    public let name: String
+    /// Rates of all its runs together.
+    public let down: Rate
+    public let up: Rate
+    /// How many it has.
+    public let runs: Int
+
+    init(_ member: Membership, _ programs: borrowing ProgramSet) {
+        name = member.name
+        down = programs.groupRate(.down)
+        up = programs.groupRate(.up)
+        runs = member.runs
+    }
+}
+
 /// What a run did.
 public struct Report: Sendable {
     public var down: DirectionReport
@@ -70,6 +87,7 @@ public struct Report: Sendable {
     public internal(set) var planeCounters = PlaneCounters()
     /// Why downloads weren't shaped, where they were to be.
     public internal(set) var obstacle: String?
+    public internal(set) var group: GroupReport?
     public internal(set) var elapsedNanoseconds: UInt64 = 0
     public internal(set) var outcome: Outcome?
     /// Why nothing was limited (--best-effort), where set-up failed.

@@ -28,6 +28,7 @@ extension Report {
         let left_behind: Int
         let linger: String
         let warnings: [String]
+        let group: Group?
         let download: Traffic
         let upload: Traffic
 
@@ -58,8 +59,23 @@ extension Report {
             left_behind = report.leftBehind
             linger = report.linger.rawValue
             warnings = report.warnings
+            group = report.group.map(Group.init)
             download = Traffic(report.down, report.verdict(report.down), report.planeCounters)
             upload = Traffic(report.up, report.verdict(report.up), report.planeCounters)
+        }
+    }
+
+    private struct Group: Encodable {
+        let name: String
+        let runs: Int
+        let download_limit_bytes_per_second: UInt64?
+        let upload_limit_bytes_per_second: UInt64?
+
+        init(_ group: GroupReport) {
+            name = group.name
+            runs = group.runs
+            download_limit_bytes_per_second = group.down.bytesPerSecond
+            upload_limit_bytes_per_second = group.up.bytesPerSecond
         }
     }
 

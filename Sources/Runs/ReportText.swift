@@ -11,6 +11,9 @@ extension Report {
             lines.append("  \(counters(of: direction))")
             if direction.limit != .unlimited { lines.append("  \(planes(of: direction.direction))") }
         }
+        if let group {
+            lines.append("group \(group.name): \(group.runs) runs share \(group.down) down, \(group.up) up")
+        }
         lines += [leftBehindText].compactMap { $0 } + reasons.map { "NOT THROTTLED: \($0)" }
         return lines.map(\.printable).joined(separator: "\n")
     }

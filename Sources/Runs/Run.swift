@@ -74,7 +74,15 @@ public struct Run {
                     case .some(let limiter) where !stops: progress?.show(flows(limiter))
                     default: progress?.erase()
                     }
-                }, read: { keeper?.listen() ?? false })
+                },
+                read: {
+                    if keeper?.listen() == true { return true }
+                    switch limiter {
+                    case .some(let limiter): limiter.holdAlone()
+                    case nil: break
+                    }
+                    return false
+                })
         } catch {
             // The command may go on, but not without its limit.
             if let limiter { end(limiter, &report) }
@@ -95,6 +103,7 @@ public struct Run {
             report.planes = limiter.planes
             report.planeCounters = limiter.planeCounters
             report.obstacle = limiter.keeper?.obstacle
+            report.group = limiter.group
             report.down.counters = limiter.counters(.down)
             report.up.counters = limiter.counters(.up)
             // Maybe others than at the start.

@@ -42,6 +42,10 @@ public struct RunPlan: Sendable {
     public var linger = Linger.keep
     /// Directory of the cgroup to make the run's below; nil: the caller's cgroup.
     public var cgroupParent: String?
+    /// The group whose budget the run shares.
+    public var group: String?
+    /// What the group lets it have now.
+    var allotted: (down: Rate, up: Rate)?
     /// For people; nil: the command's first word.
     public var name: String?
     /// Whether to show how far the run is.
@@ -53,7 +57,12 @@ public struct RunPlan: Sendable {
 
     public init() {}
 
+    /// What the run may use now.
+    func rate(_ direction: Direction) -> Rate {
+        direction == .down ? allotted?.down ?? down : allotted?.up ?? up
+    }
+
     func limit(_ direction: Direction) -> Limit {
-        Limit(rate: direction == .down ? down : up, burst: burst, counting: counting)
+        Limit(rate: rate(direction), burst: burst, counting: counting)
     }
 }

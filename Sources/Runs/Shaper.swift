@@ -13,7 +13,10 @@ struct Shaper: ~Copyable {
     private let watch: DeviceWatch
     private var control: QueueControl
     private var limit: UInt64
+    /// What the lengths of the queue were made for.
+    private var size: UInt64
     private var isInUse = false
+    private(set) var isWaiting = false
     /// Why the last device that could have been shaped isn't.
     private var refusal: SystemError?
     private var steppedNanoseconds = Host.monotonicNanoseconds
@@ -37,6 +40,7 @@ struct Shaper: ~Copyable {
         self.log = log
         control = QueueControl(limit: rate, counting: counting)
         limit = rate
+        size = rate
     }
 
     var watchDescriptor: CInt { watch.descriptor }
@@ -47,11 +51,14 @@ struct Shaper: ~Copyable {
     ) throws(SystemError) {
         if rate != limit {
             limit = rate
-            control = QueueControl(limit: rate, counting: counting, from: programs.counters(.down))
-            try queue.setRate(rate)
+            try queue.setRate(control.follow(limit: rate))
+        }
+        if rate > size + size / 4 || rate < size - size / 4 {
+            size = rate
             try queue.resize(rate)
         }
-        programs.useQueue(queue.device, largest: Queue.largestPacket(rate: rate))
+        programs.useQueue(queue.device, largest: Queue.largestPacket(rate: size))
+        if isInUse { return }
         isInUse = true
         try hookDevices(set)
         if !entries.values.contains(where: { $0.leads }) {
@@ -65,6 +72,7 @@ struct Shaper: ~Copyable {
     mutating func stop(_ programs: borrowing ProgramSet) {
         programs.useQueue(0)
         isInUse = false
+        isWaiting = false
     }
 
     /// Takes in what changed since the last step.
@@ -79,6 +87,7 @@ struct Shaper: ~Copyable {
             return stop(programs)
         }
         let waiting = statistics.tcp.queuedBytes + statistics.rest.queuedBytes
+        isWaiting = waiting > 0
         let now = Host.monotonicNanoseconds
         let rate = control.step(
             programs.counters(.down), isWaiting: waiting > 0, seconds: Double(now - steppedNanoseconds) / 1e9)

@@ -55,6 +55,13 @@ public enum Rate: Equatable, Sendable {
     }
 }
 
+extension Rate: Comparable {
+    /// No limit is more than any.
+    public static func < (one: Rate, other: Rate) -> Bool {
+        (one.bytesPerSecond ?? .max) < (other.bytesPerSecond ?? .max)
+    }
+}
+
 extension Rate: CustomStringConvertible {
     public var description: String {
         switch self {

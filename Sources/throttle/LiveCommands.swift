@@ -32,7 +32,8 @@ struct ListCommand: ParsableCommand {
     }
 
     private static let columns: [Table.Column] = [
-        .init(title: "ID"), .init(title: "NAME", rank: 4), .init(title: "AGE", isNumber: true, rank: 5),
+        .init(title: "ID"), .init(title: "NAME", rank: 4), .init(title: "GROUP", rank: 6),
+        .init(title: "AGE", isNumber: true, rank: 5),
         .init(title: "DOWN", isNumber: true), .init(title: "UP", isNumber: true),
         .init(title: "TOTAL DOWN", isNumber: true, rank: 3), .init(title: "TOTAL UP", isNumber: true, rank: 2),
         .init(title: "PLANES", rank: 1), .init(title: "COMMAND"),
@@ -52,6 +53,7 @@ struct ListCommand: ParsableCommand {
 
         let id: String
         let name: String
+        let group: String?
         let pid: Int32
         let command: [String]
         let age_seconds: Double
@@ -74,6 +76,7 @@ struct ListCommand: ParsableCommand {
             }
             id = run.record.id
             name = run.record.name
+            group = run.record.group
             pid = run.record.pid
             command = run.record.command
             age_seconds = run.traffic.elapsed_seconds
@@ -84,7 +87,7 @@ struct ListCommand: ParsableCommand {
 
         var cells: [String] {
             [
-                id, name.printable, age, rate(download), rate(upload),
+                id, name.printable, group ?? "-", age, rate(download), rate(upload),
                 "\(Scaled(Double(download.total_bytes), unit: "B"))",
                 "\(Scaled(Double(upload.total_bytes), unit: "B"))",
                 planes.joined(separator: "+"), command.joined(separator: " ").printable,
@@ -142,42 +145,5 @@ struct StatsCommand: ParsableCommand {
             guard let next = try? place.say(request) else { return }
             text = next
         }
-    }
-}
-
-/// `throttle set`: new limits for a live run.
-struct SetCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "set", abstract: "Change the limits of a live run.",
-        discussion: "What isn't named stays. The new limits hold from the next packet on, for both directions at once.")
-
-    @OptionGroup var which: RunArgument
-
-    @Option(
-        name: [.long, .customShort("d", allowingJoined: true)], parsing: .unconditional,
-        help: ArgumentHelp("Limit downloads; 'unlimited' for no limit.", valueName: "rate"),
-        transform: { try valid($0, Rate.init) })
-    var down: Rate?
-
-    @Option(
-        name: [.long, .customShort("u", allowingJoined: true)], parsing: .unconditional,
-        help: ArgumentHelp("Limit uploads; 'unlimited' for no limit.", valueName: "rate"),
-        transform: { try valid($0, Rate.init) })
-    var up: Rate?
-
-    func validate() throws {
-        if down == nil && up == nil { throw ValidationError("Nothing to set. Use --down RATE, --up RATE or both.") }
-    }
-
-    func run() throws {
-        var request = ControlRequest()
-        request.down = down.map { $0.bytesPerSecond ?? 0 }
-        request.up = up.map { $0.bytesPerSecond ?? 0 }
-        let place = try which.find()
-        let changed = try place.ask(request).traffic
-        func limit(_ rate: UInt64?) -> String { rate.map { "\(Scaled(Double($0), unit: "B/s"))" } ?? "unlimited" }
-        print(
-            "\(place.record.id) (\(place.record.name.printable)): down \(limit(changed.download.limit_bytes_per_second)),"
-                + " up \(limit(changed.upload.limit_bytes_per_second))")
     }
 }

@@ -43,6 +43,7 @@ struct RunCommand: ParsableCommand {
     private func plan() throws -> RunPlan {
         var plan = RunPlan()
         (plan.down, plan.up) = try limits.rates()
+        plan.group = try limits.groupName()
         plan.burst = limits.burst
         plan.counting = limits.count
         plan.attach = setup.attach

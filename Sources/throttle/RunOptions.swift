@@ -29,14 +29,25 @@ struct LimitOptions: ParsableArguments {
     @Option(help: "What a limit counts.")
     var count = Counting.payload
 
+    @Option(
+        name: [.long, .customShort("g", allowingJoined: true)], parsing: .unconditional,
+        help: ArgumentHelp(
+            "Share one budget with all runs of this group (default: $THROTTLE_GROUP).", valueName: "name"),
+        completion: .shellCommand("throttle group list --names"), transform: { try GroupName($0) })
+    var group: GroupName?
+
     /// Both limits, with the environment's defaults.
     func rates() throws -> (down: Rate, up: Rate) {
         let down = try down ?? LimitOptions.fromEnvironment("THROTTLE_DOWN")
         let up = try up ?? LimitOptions.fromEnvironment("THROTTLE_UP")
-        if down == nil && up == nil {
+        if try down == nil && up == nil && groupName() == nil {
             throw ValidationError("No limit given. Use --down RATE, --up RATE or both, such as --down 50k.")
         }
         return (down ?? .unlimited, up ?? .unlimited)
+    }
+
+    func groupName() throws -> String? {
+        try (group ?? Host.variable("THROTTLE_GROUP").map { try GroupName($0) })?.text
     }
 
     private static func fromEnvironment(_ variable: String) throws -> Rate? {
@@ -89,15 +100,32 @@ struct SetupOptions: ParsableArguments {
     var bestEffort = false
 
     private static func name(_ text: String) throws -> String {
-        let isPlain = text.utf8.allSatisfy {
-            UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 | 0x20 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
-                || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)
-        }
-        guard isPlain, (1...64).contains(text.utf8.count) else {
+        guard isPlainName(text) else {
             throw ValidationError("'\(text)' is not a name: use 1 to 64 letters, digits, '.', '_' and '-'")
         }
         return text
     }
+}
+
+/// The name of a group, which is that of a file, too.
+struct GroupName {
+    let text: String
+
+    init(_ text: String) throws {
+        guard isPlainName(text), !text.hasPrefix(".") else {
+            throw ValidationError(
+                "'\(text)' is not a group: use 1 to 64 letters, digits, '.', '_' and '-', and no '.' at its start")
+        }
+        self.text = text
+    }
+}
+
+private func isPlainName(_ text: String) -> Bool {
+    let isPlain = text.utf8.allSatisfy {
+        UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 | 0x20 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
+            || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)
+    }
+    return isPlain && (1...64).contains(text.utf8.count)
 }
 
 /// How a report looks.

@@ -12,8 +12,8 @@ struct Throttle: ParsableCommand {
         usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...]",
         version: version,
         subcommands: [
-            RunCommand.self, ListCommand.self, StatsCommand.self, SetCommand.self, CleanupCommand.self,
-            DoctorCommand.self,
+            RunCommand.self, ListCommand.self, StatsCommand.self, SetCommand.self, GroupCommand.self,
+            CleanupCommand.self, DoctorCommand.self,
         ],
         defaultSubcommand: RunCommand.self)
 }

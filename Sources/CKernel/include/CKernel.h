@@ -154,6 +154,17 @@ int64_t kernel_peer_user(int socket);
 /* Address family of an open socket, -1 if it is none. */
 int kernel_socket_family(int fd);
 
+/* Memory without a name in any folder, for processes that are given its descriptor (CLOEXEC):
+ * memfd_create(2). -1 with errno.
+ */
+int kernel_shared_memory(const char *_Nonnull name);
+
+/* Writes `after` where `before` is, and says whether it was: no other CPU gets in between. */
+static inline bool kernel_replace(uint64_t *_Nonnull word, uint64_t before, uint64_t after)
+{
+	return __atomic_compare_exchange_n(word, &before, after, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 /* What was written before is seen before what is written after, by other CPUs too. */
 static inline void kernel_fence(void)
 {

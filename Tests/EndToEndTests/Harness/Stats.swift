@@ -23,6 +23,13 @@ struct Stats: Decodable {
         let retransmitted_segments: Int?
     }
 
+    struct Group: Decodable {
+        let name: String
+        let runs: Int
+        let download_limit_bytes_per_second: UInt64?
+        let upload_limit_bytes_per_second: UInt64?
+    }
+
     let schema: Int
     let id: String?
     let name: String
@@ -40,6 +47,7 @@ struct Stats: Decodable {
     let left_behind: Int
     let linger: String
     let warnings: [String]
+    let group: Group?
     let download: Traffic
     let upload: Traffic
 

@@ -1,0 +1,53 @@
+import CKernel
+import CPrograms
+import Kernel
+import Units
+
+/// The budget that the runs of a group share.
+extension ProgramSet {
+    /// Whether the run's packets are charged to it.
+    public var isGrouped: Bool { shared.value.pointee.grouped != 0 }
+
+    /// Charges the run's packets to it from now on.
+    public func joinGroup() { shared.value.pointee.grouped = 1 }
+
+    /// What another run's programs need to charge the same one.
+    public var groupDescriptor: CInt { object.descriptor(ofMap: Map.group) }
+
+    /// Changes both rates at once, from the next packet on.
+    public func setGroupRates(down: Rate, up: Rate) {
+        let group = group.value
+        let limits = (ProgramSet.groupLimit(down), ProgramSet.groupLimit(up))
+        if group.pointee.slot == 0 { group.pointee.limits.1 = limits } else { group.pointee.limits.0 = limits }
+        kernel_fence()
+        group.pointee.slot = 1 - group.pointee.slot
+        let now = Host.monotonicNanoseconds
+        group.pointee.budget.0.tat = min(group.pointee.budget.0.tat, now)
+        group.pointee.budget.1.tat = min(group.pointee.budget.1.tat, now)
+    }
+
+    /// Its burst is of the budget: it grows with the group.
+    private static func groupLimit(_ rate: Rate) -> throttle_limit { bucket_limit(rate.bytesPerSecond ?? 0, 0, false) }
+
+    public func groupRate(_ direction: Direction) -> Rate {
+        let limits = group.value.pointee.slot == 0 ? group.value.pointee.limits.0 : group.value.pointee.limits.1
+        let rate = direction == .down ? limits.0.rate : limits.1.rate
+        return rate == 0 ? .unlimited : .bytesPerSecond(rate)
+    }
+
+    /// How far what has passed is ahead of the clock, in nanoseconds; 0 where it isn't.
+    public func groupLead(_ direction: Direction) -> UInt64 {
+        let now = Host.monotonicNanoseconds
+        let budget = direction == .down ? group.value.pointee.budget.0 : group.value.pointee.budget.1
+        return max(budget.tat, now) - now
+    }
+
+    /// How far it may be before packets are dropped, in nanoseconds.
+    public func setGroupBurst(_ direction: Direction, nanoseconds: UInt64) {
+        if direction == .down {
+            group.value.pointee.budget.0.burst_ns = nanoseconds
+        } else {
+            group.value.pointee.budget.1.burst_ns = nanoseconds
+        }
+    }
+}

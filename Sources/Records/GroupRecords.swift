@@ -1,0 +1,70 @@
+import CKernel
+import Glibc
+import Kernel
+import SystemPackage
+import Units
+
+/// A group that was created to stay without runs, too.
+public struct GroupRecord: Codable, Sendable, Equatable {
+    public var schema = 1
+    public let name: String
+    /// Bytes per second; nil: not limited.
+    public let down: UInt64?
+    public let up: UInt64?
+
+    public init(name: String, down: UInt64?, up: UInt64?) {
+        self.name = name
+        self.down = down
+        self.up = up
+    }
+}
+
+/// The groups of one user that were created to stay. While this lives, nobody else joins or changes a group of theirs.
+public struct GroupRecords: ~Copyable {
+    private static let folder = "groups"
+    private static let maximumSize = 4096
+
+    private let directory: Descriptor
+    private let path: String
+
+    /// Waits until nobody else has them.
+    public init(of records: RecordDirectory) throws(SystemError) {
+        let path = "\(records.path)/\(GroupRecords.folder)"
+        self.path = path
+        directory = try attempting("use", path) { () throws(Errno) in
+            mkdirat(records.descriptor.rawValue, GroupRecords.folder, 0o700)
+            let directory = try Descriptor(
+                opening: GroupRecords.folder, in: records.descriptor.rawValue, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+            guard flock(directory.rawValue, LOCK_EX) == 0 else { throw Errno(rawValue: errno) }
+            return directory
+        }
+    }
+
+    public var all: [GroupRecord] { directory.entries().compactMap { find($0) }.sorted { $0.name < $1.name } }
+
+    /// nil where there is none of this name.
+    public func find(_ name: String) -> GroupRecord? {
+        let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
+        guard let file = try? Descriptor(opening: name, in: directory.rawValue, flags),
+            let bytes = try? file.readAll(upTo: GroupRecords.maximumSize), let record: GroupRecord = decoded(bytes)
+        else { return nil }
+        return record.name == name ? record : nil
+    }
+
+    /// Writes it as a whole, or not at all.
+    public func write(_ record: GroupRecord) throws(SystemError) {
+        try attempting("write", "\(path)/\(record.name)") { () throws(Errno) in
+            // No group's name begins so.
+            let draft = ".\(record.name)"
+            let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW
+            try Descriptor(opening: draft, in: directory.rawValue, flags, mode: 0o600).write(json(record) + "\n")
+            guard renameat(directory.rawValue, draft, directory.rawValue, record.name) == 0 else {
+                throw Errno(rawValue: errno)
+            }
+        }
+    }
+
+    public func remove(_ name: String) throws(SystemError) {
+        if unlinkat(directory.rawValue, name, 0) < 0 { throw SystemError("remove", "\(path)/\(name)") }
+    }
+}

@@ -1,0 +1,153 @@
+import Groups
+import Kernel
+import Programs
+import Records
+import SystemPackage
+import Units
+
+/// What it takes to join a group: what its live runs share, or the rates to begin it with. While this lives, nobody else
+/// joins one.
+final class GroupEntry {
+    fileprivate let name: String
+    fileprivate let rates: (down: Rate, up: Rate)
+    fileprivate var table: CInt = -1
+    /// For `ProgramSet`; nil where the group has no live runs.
+    private(set) var map: CInt?
+    private let lock: GroupRecords
+
+    /// nil where the caller runs in the group already, whose budget would be charged twice.
+    init?(_ plan: RunPlan, from cgroup: String, _ records: RecordDirectory?) throws(SetupError) {
+        guard let name = plan.group else { return nil }
+        guard let records else { throw SetupError("can't join group '\(name)': runs can't be recorded here") }
+        let lock = try setting { () throws(SystemError) in try GroupRecords(of: records) }
+        let members = records.live().filter { $0.1.group == name }.sorted { $0.1.started < $1.1.started }
+        if members.contains(where: { cgroup.hasPrefix($0.1.cgroup + "/") }) { return nil }
+        let record = lock.find(name)
+        rates =
+            record.map { (Rate(bytesPerSecond: $0.down ?? 0), Rate(bytesPerSecond: $0.up ?? 0)) } ?? (
+                plan.down, plan.up
+            )
+        self.name = name
+        self.lock = lock
+        for member in members {
+            guard let (map, table) = try? records.askToJoin(member.name) else { continue }
+            (self.map, self.table) = (map, table)
+            return
+        }
+        if let first = members.first {
+            throw SetupError(
+                "can't join group '\(name)': its run \(first.1.id) doesn't answer; end it, or use another group")
+        }
+        if rates == (.unlimited, .unlimited) {
+            throw SetupError(
+                "there is no group '\(name)': give --down or --up to begin one, or use throttle group create \(name)")
+        }
+    }
+
+    deinit {
+        if let map { _ = Descriptor(owning: map) }
+        if table >= 0 { _ = Descriptor(owning: table) }
+    }
+
+    fileprivate func takeTable() throws(SystemError) -> GroupTable {
+        if table < 0 { return try GroupTable() }
+        defer { table = -1 }
+        return try GroupTable(sharing: Descriptor(owning: table))
+    }
+}
+
+/// A run's part in its group. Each run tells its own share from what all say that they want; nobody rules.
+final class Membership {
+    /// A run that has just joined is taken for one that wants all: others make room before it needs it.
+    private static let welcome: UInt64 = 500_000_000
+    private static let step: UInt64 = 50_000_000
+    /// As of a run of its own; then, for each run, two segments more.
+    private static let burst = (nanoseconds: RunPlan().burst.nanoseconds, bytes: 2.0 * 1514)
+
+    let name: String
+    private let table: GroupTable
+    private let owner: UInt64
+    private var seat: Int
+    private var demands = [Demand(passed: 0), Demand(passed: 0)]
+    private var refused: [UInt64] = [0, 0]
+    private let joined = Host.monotonicNanoseconds
+    private var stepped = Host.monotonicNanoseconds
+    private var isLeft = false
+
+    init(_ entry: GroupEntry, _ programs: borrowing ProgramSet) throws(SystemError) {
+        name = entry.name
+        table = try entry.takeTable()
+        // Nobody else joins at that time.
+        owner = joined
+        guard let seat = table.sit(owner) else {
+            throw SystemError("join", "group '\(entry.name)'", errno: .resourceBusy, hint: "it has 1024 runs")
+        }
+        self.seat = seat
+        if entry.map == nil { programs.setGroupRates(down: entry.rates.down, up: entry.rates.up) }
+        programs.joinGroup()
+    }
+
+    deinit {
+        leave()
+    }
+
+    /// Takes the run out of the group.
+    func leave() {
+        if !isLeft { table.leave(seat, owner) }
+        isLeft = true
+    }
+
+    /// Takes our hands off: another process keeps the run in the group.
+    func handOver() { isLeft = true }
+
+    /// What another run needs to join.
+    func descriptors(_ programs: borrowing ProgramSet) -> [CInt] {
+        [programs.groupDescriptor, table.descriptor.rawValue]
+    }
+
+    /// How many runs the group has.
+    var runs: Int { table.demands(besides: seat).count + 1 }
+
+    /// Says what the run wants, every so often. Returns whether it is time to look at what it may have.
+    /// `isWaiting`: whether downloads wait in its queue.
+    func step(_ plan: RunPlan, _ programs: borrowing ProgramSet, isWaiting: Bool) -> Bool {
+        let now = Host.monotonicNanoseconds
+        guard now - stepped >= Membership.step else { return false }
+        let seconds = Double(now - stepped) / 1e9
+        stepped = now
+        let wanted = Direction.allCases.map { direction in
+            let counters = programs.counters(direction)
+            let wasRefused = counters.droppedPackets + counters.deferredPackets > refused[direction.rawValue]
+            refused[direction.rawValue] = counters.droppedPackets + counters.deferredPackets
+            let demand = demands[direction.rawValue].step(
+                passed: counters.passedBytes(plan.counting), isHeld: wasRefused || (isWaiting && direction == .down),
+                share: plan.rate(direction).bytesPerSecond ?? .max, seconds: seconds)
+            let asked = direction == .down ? plan.down : plan.up
+            return min(now < joined + Membership.welcome ? Demand.all : demand, asked.bytesPerSecond ?? .max)
+        }
+        if !table.say(wanted[0], wanted[1], at: seat, owner), let another = table.sit(owner) { seat = another }
+        return true
+    }
+
+    /// What the run may use now: its share, and no more than was asked for.
+    func share(_ plan: RunPlan, _ programs: borrowing ProgramSet) -> (down: Rate, up: Rate) {
+        let others = table.demands(besides: seat)
+        return (
+            min(plan.down, share(.down, others.map(\.down), programs)),
+            min(plan.up, share(.up, others.map(\.up), programs))
+        )
+    }
+
+    private func share(_ direction: Direction, _ others: [UInt64], _ programs: borrowing ProgramSet) -> Rate {
+        guard let budget = programs.groupRate(direction).bytesPerSecond else { return .unlimited }
+        let burst =
+            Double(Membership.burst.nanoseconds)
+            + Double(others.count + 1) * Membership.burst.bytes / Double(budget) * 1e9
+        programs.setGroupBurst(direction, nanoseconds: UInt64(min(burst, 1e18)))
+        // What has passed is to stay a quarter of the burst ahead of the clock: where it isn't, some use less than they
+        // said; where it is more, packets would be refused before long.
+        let lead = Double(programs.groupLead(direction)) / burst
+        let correction = max(-0.3, min((0.25 - lead) * 0.4, others.isEmpty ? 0 : 0.1))
+        return Rate(bytesPerSecond: fairShare(of: UInt64(Double(budget) * (1 + correction)), besides: others))
+    }
+}

@@ -1,0 +1,98 @@
+import Kernel
+import Records
+import Units
+
+/// A group of runs, as it is now.
+public struct RunGroup: Sendable {
+    public let name: String
+    public let down: Rate
+    public let up: Rate
+    /// How many live.
+    public let runs: Int
+    /// Whether it was created to stay.
+    public let stays: Bool
+}
+
+/// The groups of the caller.
+public struct RunGroups: ~Copyable {
+    private let records: RecordDirectory
+    /// Nobody joins or changes a group meanwhile.
+    private let created: GroupRecords
+
+    public init() throws(SetupError) {
+        let records = try setting { () throws(SystemError) in try RecordDirectory.ofCaller() }
+        created = try setting { () throws(SystemError) in try GroupRecords(of: records) }
+        self.records = records
+    }
+
+    public func all() -> [RunGroup] {
+        let created = created.all
+        let live = Set(records.live().compactMap(\.1.group)).subtracting(created.map(\.name)).sorted()
+        return created.compactMap { group($0.name, $0) } + live.compactMap { group($0, nil) }
+    }
+
+    /// Makes a group that stays. Fails if there is one.
+    public func create(_ name: String, down: Rate, up: Rate) throws(SetupError) {
+        if let group = group(name, created.find(name)) {
+            throw SetupError(
+                "there is a group '\(name)' already: down \(group.down), up \(group.up), \(group.runs) runs;"
+                    + " throttle set --group \(name) changes it")
+        }
+        try write(name, down, up)
+    }
+
+    /// Removes a group that was created. Its runs, if there are any, keep it until the last ends.
+    public func delete(_ name: String) throws(SetupError) {
+        guard created.find(name) != nil else {
+            throw SetupError("no group '\(name)' was created; throttle group list shows all")
+        }
+        try setting { () throws(SystemError) in try created.remove(name) }
+    }
+
+    /// Changes the rates of a group; nil: the present one stays. Returns what it is then.
+    public func set(_ name: String, down: Rate?, up: Rate?) throws(SetupError) -> RunGroup {
+        let record = created.find(name)
+        guard let before = group(name, record) else {
+            throw SetupError("there is no group '\(name)'; throttle group list shows all")
+        }
+        let (down, up) = (down ?? before.down, up ?? before.up)
+        if before.runs > 0 {
+            var request = ControlRequest()
+            (request.group, request.down, request.up) = (true, down.bytesPerSecond ?? 0, up.bytesPerSecond ?? 0)
+            guard let after = ask(name, request), (after.down, after.up) == (down, up) else {
+                throw SetupError("none of the \(before.runs) runs in group '\(name)' takes the new limits")
+            }
+        }
+        if record != nil { try write(name, down, up) }
+        return RunGroup(name: name, down: down, up: up, runs: before.runs, stays: record != nil)
+    }
+
+    private func write(_ name: String, _ down: Rate, _ up: Rate) throws(SetupError) {
+        let record = GroupRecord(name: name, down: down.bytesPerSecond, up: up.bytesPerSecond)
+        try setting { () throws(SystemError) in try created.write(record) }
+    }
+
+    private func group(_ name: String, _ record: GroupRecord?) -> RunGroup? {
+        let runs = members(name).count
+        let rates = ask(name, ControlRequest()) ?? record.map { (rate($0.down), rate($0.up)) }
+        guard let rates, runs > 0 || record != nil else { return nil }
+        return RunGroup(name: name, down: rates.down, up: rates.up, runs: runs, stays: record != nil)
+    }
+
+    private func members(_ name: String) -> [String] {
+        records.live().filter { $0.1.group == name }.sorted { $0.1.started < $1.1.started }.map(\.name)
+    }
+
+    /// Asks its runs until one answers. Returns the group's rates.
+    private func ask(_ name: String, _ request: ControlRequest) -> (down: Rate, up: Rate)? {
+        for member in members(name) {
+            guard let answer = try? records.ask(member, request), let traffic: LiveRun.Traffic = decoded(answer),
+                let group = traffic.group
+            else { continue }
+            return (rate(group.download_limit_bytes_per_second), rate(group.upload_limit_bytes_per_second))
+        }
+        return nil
+    }
+
+    private func rate(_ bytesPerSecond: UInt64?) -> Rate { Rate(bytesPerSecond: bytesPerSecond ?? 0) }
+}

@@ -1,0 +1,94 @@
+import ArgumentParser
+import Glibc
+import Kernel
+import Runs
+import Units
+
+/// `throttle group`: budgets that several runs share.
+struct GroupCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "group", abstract: "Create, list and delete groups of runs that share one budget.",
+        discussion: """
+            A group also begins with the first run that names it by --group, with that run's limits, and ends with its \
+            last. One that was created stays until it is deleted.
+            """,
+        subcommands: [CreateCommand.self, ListGroupsCommand.self, DeleteCommand.self])
+}
+
+struct CreateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "create", abstract: "Create a group that stays without runs, too.")
+
+    @Argument(help: ArgumentHelp("What runs call it.", valueName: "name"), transform: { try GroupName($0) })
+    var name: GroupName
+
+    @OptionGroup var rates: RateOptions
+
+    func validate() throws {
+        if rates.down == nil && rates.up == nil {
+            throw ValidationError("No limit given. Use --down RATE, --up RATE or both, such as --down 50k.")
+        }
+    }
+
+    func run() throws {
+        try RunGroups().create(name.text, down: rates.down ?? .unlimited, up: rates.up ?? .unlimited)
+    }
+}
+
+struct DeleteCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "delete", abstract: "Delete a group; what runs in it goes on in it to its end.")
+
+    @Argument(help: ArgumentHelp("The group.", valueName: "name"), transform: { try GroupName($0) })
+    var name: GroupName
+
+    func run() throws { try RunGroups().delete(name.text) }
+}
+
+struct ListGroupsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List groups: those that were created, and those that have runs.",
+        aliases: ["ls"])
+
+    @Flag(help: "Print one JSON object.")
+    var json = false
+
+    @Flag(help: ArgumentHelp("Print names only, one in a line.", visibility: .hidden))
+    var names = false
+
+    private static let columns: [Table.Column] = [
+        .init(title: "NAME"), .init(title: "RUNS", isNumber: true), .init(title: "DOWN", isNumber: true),
+        .init(title: "UP", isNumber: true), .init(title: "STAYS"),
+    ]
+
+    func run() throws {
+        let groups = try RunGroups().all()
+        if names { return groups.forEach { print($0.name) } }
+        print(json ? document(groups) : table(groups))
+    }
+
+    private func table(_ groups: [RunGroup]) -> String {
+        let rows = groups.map { ["\($0.name)", "\($0.runs)", "\($0.down)", "\($0.up)", $0.stays ? "yes" : "no"] }
+        return Table(columns: ListGroupsCommand.columns, rows: rows).text(width: Host.terminalSize(of: 1)?.columns)
+    }
+
+    private func document(_ groups: [RunGroup]) -> String {
+        struct Group: Encodable {
+            let name: String
+            let runs: Int
+            let stays: Bool
+            let download_limit_bytes_per_second: UInt64?
+            let upload_limit_bytes_per_second: UInt64?
+        }
+        struct Document: Encodable {
+            let schema = 1
+            let groups: [Group]
+        }
+        let groups = groups.map {
+            Group(
+                name: $0.name, runs: $0.runs, stays: $0.stays, download_limit_bytes_per_second: $0.down.bytesPerSecond,
+                upload_limit_bytes_per_second: $0.up.bytesPerSecond)
+        }
+        return Units.json(Document(groups: groups))
+    }
+}

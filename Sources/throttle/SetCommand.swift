@@ -1,0 +1,61 @@
+import ArgumentParser
+import Records
+import Runs
+import Units
+
+/// The rates to set, of a run or of a group.
+struct RateOptions: ParsableArguments {
+    @Option(
+        name: [.long, .customShort("d", allowingJoined: true)], parsing: .unconditional,
+        help: ArgumentHelp("Limit downloads; 'unlimited' for no limit.", valueName: "rate"),
+        transform: { try valid($0, Rate.init) })
+    var down: Rate?
+
+    @Option(
+        name: [.long, .customShort("u", allowingJoined: true)], parsing: .unconditional,
+        help: ArgumentHelp("Limit uploads; 'unlimited' for no limit.", valueName: "rate"),
+        transform: { try valid($0, Rate.init) })
+    var up: Rate?
+}
+
+/// `throttle set`: new limits for a live run, or for a group.
+struct SetCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "set", abstract: "Change the limits of a live run, or of a group.",
+        discussion: "What isn't named stays. The new limits hold from the next packet on, for both directions at once.")
+
+    @Argument(help: ArgumentHelp("The run's id, its name, or the process id of its throttle.", valueName: "id"))
+    var id: String?
+
+    @Option(
+        name: [.long, .customShort("g", allowingJoined: true)], parsing: .unconditional,
+        help: ArgumentHelp("The group whose budget to change, instead of a run's limits.", valueName: "name"),
+        transform: { try GroupName($0) })
+    var group: GroupName?
+
+    @OptionGroup var rates: RateOptions
+
+    func validate() throws {
+        if rates.down == nil && rates.up == nil {
+            throw ValidationError("Nothing to set. Use --down RATE, --up RATE or both.")
+        }
+        if (id == nil) == (group == nil) { throw ValidationError("Give either a run or --group NAME.") }
+    }
+
+    func run() throws {
+        if let group {
+            let changed = try RunGroups().set(group.text, down: rates.down, up: rates.up)
+            print("group \(changed.name): down \(changed.down), up \(changed.up)")
+            return
+        }
+        var request = ControlRequest()
+        request.down = rates.down.map { $0.bytesPerSecond ?? 0 }
+        request.up = rates.up.map { $0.bytesPerSecond ?? 0 }
+        let place = try LiveRuns().find(id ?? "")
+        let changed = try place.ask(request).traffic
+        func limit(_ rate: UInt64?) -> Rate { Rate(bytesPerSecond: rate ?? 0) }
+        print(
+            "\(place.record.id) (\(place.record.name.printable)): down \(limit(changed.download.limit_bytes_per_second)),"
+                + " up \(limit(changed.upload.limit_bytes_per_second))")
+    }
+}

@@ -1,0 +1,217 @@
+import Foundation
+import Testing
+
+/// `--group`, `throttle group` and `throttle set --group`.
+@Suite struct GroupTests {
+    let lab: Lab
+    let network: NetworkPair
+    /// Of this test alone.
+    let group = "group-\(getpid())-\(Lab.nextNumber())"
+
+    init() throws {
+        lab = try Lab()
+        network = try NetworkPair(lab)
+    }
+
+    private func stats(_ child: Child) throws -> Stats {
+        try Stats(lab.require([throttlePath, "stats", "\(child.pid)", "--json"]))
+    }
+
+    /// Starts runs of the group that download, and waits until all do. The first has the options.
+    private func downloads(_ count: Int, _ server: FileServer, _ first: [String], _ all: [String] = []) throws
+        -> [Child]
+    {
+        try (0..<count).map { number in
+            let options = ["-g", group] + (number == 0 ? first : []) + all + ["--stats=json"]
+            let words = [throttlePath, "run"] + options + ["--", "curl", "-sSf", "-o", "/dev/null"]
+            let child = try lab.start(network.near.entry + words + [server.url(NetworkPair.farAddress)])
+            #expect(poll { ((try? stats(child))?.download.passed_payload_bytes ?? 0) > 0 })
+            return child
+        }
+    }
+
+    /// Bytes a second that each run downloads from now on.
+    private func rates(_ children: [Child], seconds: Double = 2.5) throws -> [Double] {
+        let before = try children.map { try stats($0) }
+        usleep(UInt32(seconds * 1e6))
+        return try zip(children, before).map { child, before in
+            let after = try stats(child)
+            let bytes = after.download.passed_payload_bytes - before.download.passed_payload_bytes
+            return Double(bytes) / (after.elapsed_seconds - before.elapsed_seconds)
+        }
+    }
+
+    private func end(_ children: [Child]) throws {
+        for child in children { child.send(SIGTERM) }
+        for child in children { #expect(try child.wait().ending == .killed(SIGTERM)) }
+    }
+
+    private func groups() throws -> String { try lab.require([throttlePath, "group", "list", "--json"]) }
+
+    @Test(arguments: ["auto", "police"])
+    func runsShareOneBudgetEqually(_ mode: String) throws {
+        let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
+        let runs = try downloads(3, server, ["-d", "900k"], ["--mode", mode])
+        usleep(500_000)
+        let rates = try rates(runs)
+        #expect(0.85...1.1 ~= rates.reduce(0, +) / 900_000, "\(rates)")
+        #expect(rates.allSatisfy { 0.75...1.25 ~= $0 / 300_000 }, "\(rates)")
+        #expect(try groups().contains(#""name":"\#(group)","runs":3,"stays":false"#))
+        #expect(try lab.require([throttlePath, "list"]).contains(group))
+        try end(runs)
+        #expect(poll { (try? groups().contains(group)) == false })
+    }
+
+    @Test func loneRunHasAllOfItAndOthersWhatItLeaves() throws {
+        let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
+        let first = try downloads(1, server, ["-d", "900k"])
+        usleep(300_000)
+        #expect(try 0.9...1.1 ~= rates(first)[0] / 900_000)
+        // Its own limit holds in the group, too; what it doesn't use is the other's.
+        let second = try downloads(1, server, ["-d", "200k"])
+        usleep(500_000)
+        let rates = try rates(first + second)
+        #expect(0.85...1.15 ~= rates[1] / 200_000 && 0.85...1.1 ~= rates[0] / 700_000, "\(rates)")
+        let report = try stats(second[0])
+        #expect(report.download.limit_bytes_per_second == 200_000 && report.group?.name == group)
+        #expect(report.group?.runs == 2 && report.group?.download_limit_bytes_per_second == 900_000)
+        try end(second)
+        usleep(300_000)
+        #expect(try 0.9...1.1 ~= self.rates(first)[0] / 900_000)
+        try end(first)
+    }
+
+    @Test func setChangesTheBudgetOfAll() throws {
+        let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
+        let runs = try downloads(2, server, ["-d", "400k"])
+        for limit in [1_600_000, 200_000] {
+            let said = try lab.require([throttlePath, "set", "--group", group, "-d", "\(limit)"])
+            #expect(said.hasPrefix("group \(group): down "))
+            usleep(500_000)
+            let rates = try rates(runs)
+            #expect(0.85...1.15 ~= rates.reduce(0, +) / Double(limit), "\(rates)")
+        }
+        #expect(try lab.run([throttlePath, "set", "-g", group, "-d", "x"]).ending == .exited(125))
+        try end(runs)
+        let gone = try lab.run([throttlePath, "set", "-g", group, "-d", "1M"])
+        #expect(gone.ending == .exited(125) && gone.stderr.contains("there is no group '\(group)'"))
+    }
+
+    @Test func uploadsShareABudgetAcrossNetworkNamespaces() throws {
+        let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
+        let other = try Lab()
+        let otherNetwork = try NetworkPair(other)
+        let otherServer = try FileServer(in: otherNetwork.far, other, bytes: 1000)
+        let places = [(lab, network, server), (other, otherNetwork, otherServer)]
+        let runs = try places.map { lab, network, server in
+            let url = server.url(NetworkPair.farAddress, "uploaded/x")
+            let words = [throttlePath, "run", "-g", group, "-u", "800k", "--", "curl", "-sSf", "-T", "/dev/zero", url]
+            let child = try lab.start(network.near.entry + words)
+            #expect(poll { ((try? stats(child))?.upload.passed_payload_bytes ?? 0) > 0 })
+            return child
+        }
+        usleep(500_000)
+        let before = try runs.map { try stats($0).upload.passed_payload_bytes }
+        usleep(3_000_000)
+        let rates = try zip(runs, before).map { Double(try stats($0).upload.passed_payload_bytes - $1) / 3 }
+        #expect(0.8...1.2 ~= rates.reduce(0, +) / 800_000 && rates.allSatisfy { 0.7...1.3 ~= $0 / 400_000 }, "\(rates)")
+        try end(runs)
+    }
+
+    @Test func groupSurvivesTheDeathOfAnyMember() throws {
+        let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
+        let runs = try downloads(3, server, ["-d", "600k"])
+        // Wrapper, guard and command at once; the group's memory was made by this one.
+        let victims = [runs[0].pid] + children(of: runs[0]) + TestCgroup.processes(of: runs[0].cgroup(in: lab))
+        for pid in victims { kill(pid, SIGKILL) }
+        #expect(victims.count >= 3)
+        _ = try runs[0].wait()
+        usleep(2_500_000)
+        let rates = try rates(Array(runs.dropFirst()))
+        #expect(0.8...1.1 ~= rates.reduce(0, +) / 600_000, "\(rates)")
+        let late = try downloads(1, server, [])
+        usleep(500_000)
+        let all = try self.rates(runs.dropFirst() + late)
+        #expect(0.8...1.15 ~= all.reduce(0, +) / 600_000 && all.allSatisfy { 0.7...1.3 ~= $0 / 200_000 }, "\(all)")
+        try end(runs.dropFirst() + late)
+    }
+
+    /// The guard of a run, and its command.
+    private func children(of child: Child) -> [pid_t] {
+        lab.cgroup.processes.filter { pid in
+            let status = (try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)) ?? ""
+            return status.split(separator: " ").dropFirst(3).first == "\(child.pid)"
+        }
+    }
+
+    @Test func createdGroupStaysUntilItIsDeleted() throws {
+        #expect(try lab.run([throttlePath, "group", "create", group, "-d", "1M", "-u", "500k"]).ending == .exited(0))
+        defer { _ = try? lab.run([throttlePath, "group", "delete", group]) }
+        let again = try lab.run([throttlePath, "group", "create", group, "-d", "2M"])
+        #expect(
+            again.ending == .exited(125) && again.stderr.contains("there is a group '\(group)' already: down 1.0 MB/s"))
+        #expect(try groups().contains(#""name":"\#(group)","runs":0,"stays":true"#))
+        for _ in 0..<2 {
+            let run = try lab.run([throttlePath, "run", "-g", group, "--stats=json", "--", "true"])
+            #expect(try Stats(run.stderr).group?.upload_limit_bytes_per_second == 500_000)
+        }
+        try lab.require([throttlePath, "set", "--group", group, "--up", "unlimited"])
+        let run = try lab.run(
+            [throttlePath, "run", "--stats=json", "--", "true"], environment: ["THROTTLE_GROUP": group])
+        let report = try Stats(run.stderr)
+        #expect(report.download.limit_bytes_per_second == 1_000_000 && report.upload.limit_bytes_per_second == nil)
+        try lab.require([throttlePath, "group", "delete", group])
+        #expect(try !groups().contains(group))
+        #expect(try lab.run([throttlePath, "group", "delete", group]).ending == .exited(125))
+    }
+
+    @Test func groupThatDoesntExistNeedsALimit() throws {
+        let completed = try lab.run([throttlePath, "run", "-g", group, "--", "touch", "ran"])
+        #expect(completed.ending == .exited(125) && completed.stderr.contains("there is no group '\(group)'"))
+        #expect(lab.cgroup.children == [] && access("\(lab.folder)/ran", F_OK) != 0)
+        let without = try lab.run([throttlePath, "run", "-g", group, "--best-effort", "--", "touch", "ran"])
+        #expect(without.ending == .exited(0) && without.stderr.contains("NOT THROTTLED"))
+    }
+
+    @Test func runInsideARunOfItsGroupIsChargedOnce() throws {
+        let server = try FileServer(in: network.far, lab, bytes: 600_000)
+        let script = #""$0" run -- curl -sSf -o /dev/null "$1""#
+        let words = throttle("-g", group, "-d", "300k", "--stats=json") + ["sh", "-c", script, throttlePath]
+        let completed = try lab.run(
+            network.near.entry + words + [server.url(NetworkPair.farAddress)], environment: ["THROTTLE_GROUP": group])
+        let report = try Stats(completed.stderr)
+        #expect(completed.ending == .exited(0) && report.download.passed_payload_bytes >= 600_000)
+        #expect(1.3...3 ~= completed.seconds, "\(completed.seconds)")
+    }
+
+    @Test(arguments: ["", ".hidden", "a/b", "..", "a b", String(repeating: "x", count: 65)])
+    func badNamesAreRefused(_ name: String) throws {
+        for words in [
+            ["run", "-g", name, "-d", "1M", "--", "touch", "ran"], ["group", "create", name, "-d", "1M"],
+            ["group", "delete", name], ["set", "--group", name, "-d", "1M"],
+        ] {
+            let completed = try lab.run([throttlePath] + words)
+            #expect(completed.ending == .exited(125) && completed.stderr.contains("is not a group"), "\(completed)")
+        }
+        #expect(access("\(lab.folder)/ran", F_OK) != 0)
+    }
+
+    @Test func killedRunsLeaveNoGroupBehind() throws {
+        let child = try lab.start(
+            throttle("-g", group, "-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
+        try child.waitForOutput("ready")
+        child.send(SIGKILL)
+        #expect(try child.wait().ending == .killed(SIGKILL))
+        // The command lives, limited by the guard, which still lets others join.
+        let run = try lab.run([throttlePath, "run", "-g", group, "--stats=json", "--", "true"])
+        #expect(try Stats(run.stderr).group?.runs == 2)
+        child.closeInput()
+        #expect(poll { (try? groups().contains(group)) == false })
+        let completed = try lab.run([throttlePath, "run", "-g", group, "--", "true"])
+        #expect(completed.stderr.contains("there is no group"))
+    }
+}
+
+extension Child {
+    fileprivate func cgroup(in lab: Lab) -> String { "\(lab.cgroup.path)/throttle-\(pid)/run" }
+}
