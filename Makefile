@@ -15,6 +15,7 @@ RELEASE := -c release -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker 
 	-Xlinker --icf=all
 SWIFTPM := --pkg-config-path build/pkgconfig
 C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c Tests/*/Fixtures/*.c)
+MAN_PAGES := $(wildcard man/*.1)
 SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
@@ -87,7 +88,7 @@ lint: deps-test
 	$(Q)$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)shellcheck $(SHELL_FILES)
-	$(Q)mandoc -T lint -W warning man/*.1
+	$(Q)mandoc -T lint -W warning $(MAN_PAGES)
 	$(Q)! grep -rnE '^import Foundation$$|String\(format:' Sources # would make the binary 44 MB larger
 
 format:
@@ -97,13 +98,12 @@ format:
 install:
 	$(Q)test -x $(BINARY) || { echo "make install: nothing built yet: run make first" >&2; exit 1; }
 	$(Q)install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/throttle
-	$(Q)install -D -m 644 man/throttle.1 $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1
-	$(Q)install -D -m 644 man/throttle-doctor.1 $(DESTDIR)$(PREFIX)/share/man/man1/throttle-doctor.1
+	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(MAN_PAGES)
 	$(Q)install -D -m 644 completions/throttle.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle
 	$(Q)install -D -m 644 completions/_throttle $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle
 	$(Q)install -D -m 644 completions/throttle.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
 
-# Lets ordinary users limit: see CAPABILITIES in the manual page.
+# Lets ordinary users limit: see CAPABILITIES in throttle(1).
 setcap:
 	$(Q)scripts/install-packages libcap2-bin
 	$(Q)test -x $(DESTDIR)$(PREFIX)/bin/throttle || { echo "make setcap: nothing installed yet: run make install first" >&2; \
@@ -111,8 +111,7 @@ setcap:
 	$(Q)setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(DESTDIR)$(PREFIX)/bin/throttle
 
 uninstall:
-	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/throttle $(DESTDIR)$(PREFIX)/share/man/man1/throttle.1 \
-		$(DESTDIR)$(PREFIX)/share/man/man1/throttle-doctor.1 \
+	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/throttle $(MAN_PAGES:man/%=$(DESTDIR)$(PREFIX)/share/man/man1/%) \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle \
 		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish

@@ -7,7 +7,7 @@ public struct LiveRun: Sendable {
     public let record: RunRecord
     public let traffic: Traffic
 
-    /// The part of the report that is read here; throttle(1) has the schema.
+    /// The part of the report that is read here; throttle-run(1) has the schema.
     public struct Traffic: Decodable, Sendable {
         public struct Direction: Decodable, Sendable {
             public let limit_bytes_per_second: UInt64?

@@ -3,7 +3,7 @@ import Programs
 import Units
 
 extension Report {
-    /// The report as one JSON object in one line; throttle(1) has the schema.
+    /// The report as one JSON object in one line; throttle-run(1) has the schema.
     public var json: String {
         Units.json(Document(self))
     }

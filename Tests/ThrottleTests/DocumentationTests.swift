@@ -14,11 +14,15 @@ import Testing
     }
 
     /// Each file, what it has before the name of an option, and between the values of one.
-    static let files = [
-        ("man/throttle.1", "Fl -", " | "), ("completions/throttle.bash", "--", " "),
-        ("completions/_throttle", "--", " "),
+    static let completions = [
+        ("completions/throttle.bash", "--", " "), ("completions/_throttle", "--", " "),
         ("completions/throttle.fish", "-l ", " "),
     ]
+
+    /// Options of every command: throttle(1) has them.
+    static let common: Set<String> = ["help", "version"]
+
+    static let commands = Throttle.configuration.subcommands.compactMap { $0.configuration.commandName }
 
     /// The long options in the help of a command.
     private static func options(of command: any ParsableCommand.Type) -> Set<String> {
@@ -26,30 +30,78 @@ import Testing
         return Set(lines.flatMap { $0.matches(of: /--([a-z-]+)/).map { String($0.1) } })
     }
 
-    @Test(arguments: files)
-    func `every subcommand and option is there`(file: String, prefix: String, separator: String) throws {
+    /// The long options that have an entry in a manual page.
+    private static func entries(_ page: String) -> Set<String> {
+        let items = page.split(separator: "\n").filter { $0.hasPrefix(".It Fl ") }
+        return Set(items.flatMap { $0.matches(of: /Fl -([a-z-]+)/).map { String($0.1) } })
+    }
+
+    private static let values = [
+        Mode.allCases.map(\.rawValue), Linger.allCases.map(\.rawValue), AttachChoice.allCases.map(\.rawValue),
+        Counting.allCases.map(\.rawValue),
+    ]
+
+    @Test(arguments: completions)
+    func `every subcommand, option and value can be completed`(
+        file: String, prefix: String, separator: String
+    ) throws {
         let text = try DocumentationTests.text(file)
-        let commands = Throttle.configuration.subcommands
-        #expect(!commands.isEmpty)
-        for command in commands {
+        for command in Throttle.configuration.subcommands {
             let name = try #require(command.configuration.commandName)
             #expect(text.contains(try Regex("\\b\(name)\\b")), "\(name)")
             let options = DocumentationTests.options(of: command)
-            #expect(options.contains("help"))
+            #expect(options.isSuperset(of: DocumentationTests.common))
             for option in options { #expect(text.contains(try Regex("\(prefix)\(option)(?![a-z-])")), "\(option)") }
+        }
+        for values in DocumentationTests.values { #expect(text.contains(values.joined(separator: separator))) }
+    }
+
+    @Test func `each subcommand's page has its options and no others`() throws {
+        #expect(!DocumentationTests.commands.isEmpty)
+        for command in Throttle.configuration.subcommands {
+            let name = try #require(command.configuration.commandName)
+            let page = try DocumentationTests.text("man/throttle-\(name).1")
+            let options = DocumentationTests.options(of: command).subtracting(DocumentationTests.common)
+            #expect(DocumentationTests.entries(page) == options, "\(name)")
+        }
+        let page = try DocumentationTests.text("man/throttle.1")
+        #expect(DocumentationTests.entries(page) == DocumentationTests.common)
+        let run = try DocumentationTests.text("man/throttle-run.1")
+        for values in DocumentationTests.values { #expect(run.contains("Cm \(values.joined(separator: " | "))")) }
+    }
+
+    /// The first groups of all matches.
+    private static func found(_ pattern: String, in text: String) throws -> [String] {
+        text.matches(of: try Regex(pattern)).map { String($0.output[1].substring ?? "") }
+    }
+
+    /// mandoc checks none of it.
+    @Test func `what a manual page refers to is there`() throws {
+        let folder = #filePath.replacing("Tests/ThrottleTests/DocumentationTests.swift", with: "man")
+        let names = try Descriptor(opening: folder, O_RDONLY | O_DIRECTORY).entries(CInt(DT_REG))
+            .filter { $0.hasSuffix(".1") }.map { String($0.dropLast(2)) }
+        #expect(Set(names) == Set(DocumentationTests.commands.map { "throttle-\($0)" } + ["throttle"]))
+        var sections: [String: Set<String>] = [:]
+        for name in names {
+            sections[name] = Set(try DocumentationTests.found("(?m)^\\.S[hs] (.+)$", in: page(name)))
+        }
+        for name in names {
+            let headings = try DocumentationTests.found("\\bSx ([^,.;\\n]*[^ ,.;\\n])", in: page(name))
+            #expect(sections[name]?.isSuperset(of: headings) == true, "\(name): \(headings)")
+            let others = try DocumentationTests.found("\\bXr (throttle\\S*) 1\\b", in: page(name))
+            #expect(Set(names).isSuperset(of: others), "\(name): \(others)")
+            #expect(name == "throttle" ? Set(others).count == names.count - 1 : others.contains("throttle"), "\(name)")
+            // A section of another page is emphasised, and that page comes behind it.
+            let parts = try page(name).split(separator: "\n.Em ").dropFirst().map { $0.split(separator: "\n") }
+            for part in parts where part.count > 2 && part[1] == "in" && part[2].hasPrefix(".Xr throttle") {
+                let other = String(part[2].dropFirst(".Xr ".count).prefix { $0 != " " })
+                #expect(sections[other]?.contains(String(part[0])) == true, "\(name): \(part[0])")
+            }
         }
     }
 
-    @Test(arguments: files)
-    func `every value is there`(file: String, prefix: String, separator: String) throws {
-        let text = try DocumentationTests.text(file)
-        for values in [
-            Mode.allCases.map(\.rawValue), Linger.allCases.map(\.rawValue), AttachChoice.allCases.map(\.rawValue),
-            Counting.allCases.map(\.rawValue),
-        ] {
-            let list = values.joined(separator: separator)
-            #expect(text.contains(list), "\(list)")
-        }
+    private func page(_ name: String) throws -> String {
+        try DocumentationTests.text("man/\(name).1")
     }
 
     @Test func `the tests that the page on security names are there`() throws {
