@@ -10,6 +10,7 @@ _throttle_value() {
     --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shape police' -- "$cur") ;;
     --linger) mapfile -t COMPREPLY < <(compgen -W 'keep wait release kill' -- "$cur") ;;
     --attach) mapfile -t COMPREPLY < <(compgen -W 'auto link legacy' -- "$cur") ;;
+    -g | --group) mapfile -t COMPREPLY < <(compgen -W "$(_throttle_groups)" -- "$cur") ;;
     --stats) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur") ;;
     --user) mapfile -t COMPREPLY < <(compgen -u -- "$cur") ;;
     --cgroup-parent) _filedir -d ;;
@@ -22,17 +23,34 @@ _throttle_runs() {
     "${words[0]}" list 2>/dev/null | awk 'NR > 1 { print $1; print $2 }' | grep -xE '[A-Za-z0-9._-]+'
 }
 
-# The options of list, stats, set, cleanup and doctor; and which run.
+_throttle_groups() {
+    "${words[0]}" group list --names 2>/dev/null
+}
+
+# The options of list, stats, set, group, cleanup and doctor; and which run or group.
 _throttle_other() {
     case $1 in
     list | ps) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
     doctor) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
     cleanup) mapfile -t COMPREPLY < <(compgen -W '--dry-run --json --help' -- "$cur") ;;
+    group)
+        if [[ $prev == @(-d|-u|--down|--up) ]]; then
+            _throttle_value "$prev"
+        elif ((cword == 2)); then
+            mapfile -t COMPREPLY < <(compgen -W 'create list ls delete --help' -- "$cur")
+        elif [[ ${words[2]} == delete && $cur != -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "$(_throttle_groups)" -- "$cur")
+        elif [[ ${words[2]} == create ]]; then
+            mapfile -t COMPREPLY < <(compgen -W '--down --up --help' -- "$cur")
+        elif [[ ${words[2]} == @(list|ls) ]]; then
+            mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur")
+        fi
+        ;;
     *)
-        if [[ $1 == set && $prev == @(-d|-u|--down|--up) ]]; then
+        if [[ $1 == set && $prev == @(-d|-u|-g|--down|--up|--group) ]]; then
             _throttle_value "$prev"
         elif [[ $1 == set && $cur == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W '--down --up --help' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '--down --up --group --help' -- "$cur")
         elif [[ $cur == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W '--watch --json --help' -- "$cur")
         else
@@ -44,15 +62,15 @@ _throttle_other() {
 
 _throttle() {
     local cur prev words cword i=1 option options=(
-        --down --up --burst --count --mode --linger --attach --cgroup-parent --name --user --systemd --best-effort
+        --down --up --group --burst --count --mode --linger --attach --cgroup-parent --name --user --systemd --best-effort
         --progress --stats --stats-file --verbose --debug --quiet --help
     )
     _init_completion || return
     if [[ ${words[1]} == help ]] && ((cword > 1)); then
-        mapfile -t COMPREPLY < <(compgen -W 'run list ps stats set cleanup doctor' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'run list ps stats set group cleanup doctor' -- "$cur")
         return
     fi
-    if [[ ${words[1]} == @(list|ps|stats|set|cleanup|doctor) ]] && ((cword > 1)); then
+    if [[ ${words[1]} == @(list|ps|stats|set|group|cleanup|doctor) ]] && ((cword > 1)); then
         _throttle_other "${words[1]}"
         return
     fi
@@ -65,7 +83,7 @@ _throttle() {
             _command_offset $((i + 1))
             return
             ;;
-        -d | -u | --down | --up | --burst | --count | --mode | --linger | --attach | --cgroup-parent | --name | --user | --stats-file | --stats)
+        -d | -u | -g | --down | --up | --group | --burst | --count | --mode | --linger | --attach | --cgroup-parent | --name | --user | --stats-file | --stats)
             if [[ ${words[i + 1]} == '=' ]]; then
                 ((i++))
                 [[ $cur == '=' ]] && cur=
@@ -90,7 +108,7 @@ _throttle() {
         return
     fi
     _command_offset "$cword"
-    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run list ps stats set cleanup doctor help' -- "$cur")
+    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run list ps stats set group cleanup doctor help' -- "$cur")
     return 0
 }
 

@@ -3,14 +3,14 @@
 # Prints the words from the command's name to the cursor; fails where the command isn't reached yet.
 function __throttle_command
     set -l words (commandline -cop)[2..] (commandline -ct)
-    set -q words[2]; and contains -- "$words[1]" help list ps stats set cleanup doctor; and return 1
+    set -q words[2]; and contains -- "$words[1]" help list ps stats set group cleanup doctor; and return 1
     set -q words[2]; and test "$words[1]" = run; and set -e words[1]
     while set -q words[2]
         switch $words[1]
             case --
                 set -e words[1]
                 break
-            case -d -u --down --up --burst --count --mode --linger --attach --cgroup-parent --name --user --stats-file
+            case -d -u -g --down --up --group --burst --count --mode --linger --attach --cgroup-parent --name --user --stats-file
                 set -q words[3]; or return 1
                 set -e words[1..2]
             case '-*'
@@ -41,9 +41,25 @@ function __throttle_runs
     $words[1] list 2>/dev/null | string match -rg '^(\d\S*)\s+(\S+)'
 end
 
+function __throttle_groups
+    set -l words (commandline -cop)
+    $words[1] group list --names 2>/dev/null
+end
+
+# Whether this is `throttle group` and one of these; `first`: nothing behind it yet.
+function __throttle_is_group
+    set -l words (commandline -cop)
+    test "$words[2]" = group; or return 1
+    if test "$argv" = first
+        test (count $words) -eq 2
+    else
+        contains -- "$words[3]" $argv
+    end
+end
+
 # Whether the options of a run may follow.
 function __throttle_is_run
-    not __throttle_is list ps stats set cleanup doctor; and not __throttle_command
+    not __throttle_is list ps stats set group cleanup doctor; and not __throttle_command
 end
 
 function __throttle_is_help
@@ -58,10 +74,11 @@ complete -c throttle -n __throttle_is_first -a run -d 'Run a command with limite
 complete -c throttle -n __throttle_is_first -a 'list ps' -d 'List live runs'
 complete -c throttle -n __throttle_is_first -a stats -d 'Report on a live run'
 complete -c throttle -n __throttle_is_first -a set -d 'Change the limits of a live run'
+complete -c throttle -n __throttle_is_first -a group -d 'Create, list and delete groups'
 complete -c throttle -n __throttle_is_first -a cleanup -d 'Remove what killed runs left'
 complete -c throttle -n __throttle_is_first -a doctor -d 'Say whether throttle can work here'
 complete -c throttle -n __throttle_is_first -a help -d 'Show help'
-complete -c throttle -n __throttle_is_help -a 'run list ps stats set cleanup doctor'
+complete -c throttle -n __throttle_is_help -a 'run list ps stats set group cleanup doctor'
 complete -c throttle -n __throttle_is_first -l version -d 'Show the version'
 
 complete -c throttle -n '__throttle_is cleanup' -s n -l dry-run -d 'Only say what would be removed'
@@ -69,6 +86,13 @@ complete -c throttle -n '__throttle_is cleanup' -l json -d 'Print one JSON objec
 complete -c throttle -n '__throttle_is cleanup' -l help -d 'Show help'
 complete -c throttle -n '__throttle_is doctor' -l json -d 'Print one JSON object'
 complete -c throttle -n '__throttle_is doctor' -l help -d 'Show help'
+
+complete -c throttle -n '__throttle_is_group first' -a 'create list ls delete'
+complete -c throttle -n '__throttle_is_group create' -s d -l down -x -a $rates -d 'Limit downloads'
+complete -c throttle -n '__throttle_is_group create' -s u -l up -x -a $rates -d 'Limit uploads'
+complete -c throttle -n '__throttle_is_group delete' -a '(__throttle_groups)' -d Group
+complete -c throttle -n '__throttle_is_group list ls' -l json -d 'Print one JSON object'
+complete -c throttle -n '__throttle_is group' -l help -d 'Show help'
 
 complete -c throttle -n '__throttle_is list ps' -l json -d 'Print one JSON object'
 complete -c throttle -n '__throttle_is list ps' -l help -d 'Show help'
@@ -78,9 +102,11 @@ complete -c throttle -n '__throttle_is stats' -l json -d 'Print JSON'
 complete -c throttle -n '__throttle_is stats set' -l help -d 'Show help'
 complete -c throttle -n '__throttle_is set' -s d -l down -x -a $rates -d 'Limit downloads'
 complete -c throttle -n '__throttle_is set' -s u -l up -x -a $rates -d 'Limit uploads'
+complete -c throttle -n '__throttle_is set' -s g -l group -x -a '(__throttle_groups)' -d 'Change a group instead'
 
 complete -c throttle -n __throttle_is_run -s d -l down -x -a $rates -d 'Limit downloads'
 complete -c throttle -n __throttle_is_run -s u -l up -x -a $rates -d 'Limit uploads'
+complete -c throttle -n __throttle_is_run -s g -l group -x -a '(__throttle_groups)' -d 'Share a budget with this group'
 complete -c throttle -n __throttle_is_run -l burst -x -a '200ms 500ms 1s' -d 'Unused time to catch up on'
 complete -c throttle -n __throttle_is_run -l count -x -a 'payload wire' -d 'What a limit counts'
 complete -c throttle -n __throttle_is_run -l mode -x -a 'auto shape police' -d 'How downloads are limited'

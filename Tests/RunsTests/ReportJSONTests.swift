@@ -86,7 +86,8 @@ private enum JSON: Decodable, Equatable {
     }
 
     @Test func `the man page documents every key`() throws {
-        let page = try readText(#filePath.replacing("Tests/RunsTests/ReportJSONTests.swift", with: "man/throttle-run.1"))
+        let page = try readText(
+            #filePath.replacing("Tests/RunsTests/ReportJSONTests.swift", with: "man/throttle-run.1"))
         let keys = ReportJSONTests.always.union(ReportJSONTests.sometimes).union(ReportJSONTests.traffic)
             .union(ReportJSONTests.trafficSometimes).union(ReportJSONTests.ofDownloads)
             .union(ReportJSONTests.ofUploads)

@@ -24,10 +24,11 @@ import Testing
 
     static let commands = Throttle.configuration.subcommands.compactMap { $0.configuration.commandName }
 
-    /// The long options in the help of a command.
+    /// The long options in the help of a command, and of those below it.
     private static func options(of command: any ParsableCommand.Type) -> Set<String> {
         let lines = Throttle.helpMessage(for: command).split(separator: "\n").filter { $0.hasPrefix("  -") }
-        return Set(lines.flatMap { $0.matches(of: /--([a-z-]+)/).map { String($0.1) } })
+        let below = command.configuration.subcommands.map { options(of: $0) }
+        return below.reduce(Set(lines.flatMap { $0.matches(of: /--([a-z-]+)/).map { String($0.1) } })) { $0.union($1) }
     }
 
     /// The long options that have an entry in a manual page.
