@@ -69,9 +69,17 @@ public final class RecordDirectory: Sendable {
     }
 
     /// Calls `body` with the record of each dead run, and what it says, if anything; removes those for which it returns
-    /// true.
+    /// true. A socket whose record is gone is a record that says nothing.
     public func removeDead(_ body: (_ path: String, RunRecord?) -> Bool) {
-        for name in descriptor.entries() {
+        let names = descriptor.entries()
+        for name in names where name.hasSuffix(ControlSocket.suffix) {
+            let record = String(name.dropLast(ControlSocket.suffix.count))
+            // Who listens there has a record: it is made first.
+            guard faccessat(descriptor.rawValue, record, F_OK, AT_SYMLINK_NOFOLLOW) < 0, body("\(path)/\(name)", nil)
+            else { continue }
+            unlinkat(descriptor.rawValue, name, 0)
+        }
+        for name in names {
             guard let file = open(name), file.lock(), body("\(path)/\(name)", file.record) else { continue }
             if file.isNamed(name, in: descriptor) { removeRecord(name, in: descriptor) }
         }

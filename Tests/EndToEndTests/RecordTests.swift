@@ -46,4 +46,16 @@ import Testing
         #expect(completed.stdout.split(separator: "\n").count == 1)
         #expect(try lab.content("recorded").count > 1)
     }
+
+    /// As a guard leaves it that was killed when the run's record was gone already.
+    @Test func socketWithoutARecordIsRemoved() throws {
+        let script = #"""
+            mount -t tmpfs -o mode=755 none /run; mkdir -m 700 /run/throttle; cd /run/throttle
+            python3 -c 'import socket; [socket.socket(1).bind(f"{n}.socket") for n in (1, 2)]'
+            : >2; exec 9<2; flock 9; "$1" cleanup; ls; "$1" -d 50k true; ls
+            """#
+        let completed = try lab.run(["unshare", "-m", "sh", "-ec", script, "sh", throttlePath])
+        #expect(completed.ending == .exited(0) && completed.stdout.contains("removed record /run/throttle/1.socket\n"))
+        #expect(completed.stdout.hasSuffix("2\n2.socket\n2\n2.socket\n"))
+    }
 }
