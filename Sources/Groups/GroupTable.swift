@@ -90,5 +90,8 @@ public struct GroupTable: ~Copyable {
     /// For tests: as if the owner had said nothing for long.
     func silence(_ seat: Int) { table[seat].seen = 0 }
 
-    private func isSilent(_ seat: Seat, _ now: UInt64) -> Bool { now > seat.seen + GroupTable.silence }
+    private func isSilent(_ seat: Seat, _ now: UInt64) -> Bool {
+        // It may have spoken since.
+        now > seat.seen && now - seat.seen > GroupTable.silence
+    }
 }

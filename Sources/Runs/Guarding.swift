@@ -113,13 +113,8 @@ struct Guarding {
         var report = Report(plan, command)
         report.id = run.cgroup.id
         report.method = run.method
-        report.planes = (keeper?.planes ?? []).union([.police])
-        report.planeCounters = programs.planes
+        report.take(programs, member, keeper?.planes ?? [])
         report.obstacle = keeper?.obstacle
-        report.down.counters = programs.counters(.down)
-        report.up.counters = programs.counters(.up)
-        (report.down.limit, report.up.limit) = (programs.rate(.down), programs.rate(.up))
-        report.group = member.map { GroupReport($0, programs) }
         report.end(nil, after: Host.monotonicNanoseconds - began)
         return ControlAnswer((request.text ? report.text : report.json) + "\n")
     }

@@ -63,24 +63,16 @@ struct Limiter: ~Copyable {
     /// The open directory of the cgroup to start the command in.
     var cgroupDescriptor: CInt { cgroup.run.descriptor.rawValue }
 
-    func counters(_ direction: Direction) -> Counters {
-        var counters = programs.counters(direction)
-        if !hasWitness {
-            counters.witnessPackets = nil
-            counters.witnessBytes = nil
-        }
-        return counters
+    func counters(_ direction: Direction) -> Counters { programs.counters(direction) }
+
+    /// Writes into the report what there is to say of the run so far.
+    func fill(_ report: inout Report) {
+        report.id = id
+        report.method = method
+        report.take(programs, member, keeper?.planes ?? [])
+        report.obstacle = keeper?.obstacle
+        if !hasWitness { report.forgetWitness() }
     }
-
-    /// What holds the limits: police, and what the guard said that it set up.
-    var planes: Set<Plane> {
-        let isLimited = Direction.allCases.contains { programs.rate($0) != .unlimited }
-        return isLimited ? (keeper?.planes ?? []).union([.police]) : []
-    }
-
-    var planeCounters: PlaneCounters { programs.planes }
-
-    var group: GroupReport? { member.map { GroupReport($0, programs) } }
 
     /// How many processes the run has.
     var population: Int { cgroup.run.population }

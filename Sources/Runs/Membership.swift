@@ -148,6 +148,7 @@ final class Membership {
         // said; where it is more, packets would be refused before long.
         let lead = Double(programs.groupLead(direction)) / burst
         let correction = max(-0.3, min((0.25 - lead) * 0.4, others.isEmpty ? 0 : 0.1))
-        return Rate(bytesPerSecond: fairShare(of: UInt64(Double(budget) * (1 + correction)), besides: others))
+        let corrected = UInt64(min(Double(budget) * (1 + correction), 9e18))
+        return Rate(bytesPerSecond: fairShare(of: corrected, besides: others))
     }
 }

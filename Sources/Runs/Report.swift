@@ -117,6 +117,24 @@ public struct Report: Sendable {
         return isHeld || direction.counters.droppedPackets > 0 ? .throttled : .belowLimit
     }
 
+    /// Takes in what the programs did so far. `planes`: those that the guard has set up.
+    mutating func take(_ programs: borrowing ProgramSet, _ member: Membership?, _ planes: Set<Plane>) {
+        down.counters = programs.counters(.down)
+        up.counters = programs.counters(.up)
+        // Maybe others than at the start.
+        (down.limit, up.limit) = (programs.rate(.down), programs.rate(.up))
+        let isLimited = (down.limit, up.limit) != (.unlimited, .unlimited)
+        self.planes = isLimited ? planes.union([.police]) : []
+        planeCounters = programs.planes
+        group = member.map { GroupReport($0, programs) }
+    }
+
+    /// For a run whose parent has none.
+    mutating func forgetWitness() {
+        (down.counters.witnessPackets, down.counters.witnessBytes) = (nil, nil)
+        (up.counters.witnessPackets, up.counters.witnessBytes) = (nil, nil)
+    }
+
     /// `outcome`: nil while the command runs.
     mutating func end(_ outcome: Outcome?, after elapsedNanoseconds: UInt64) {
         self.outcome = outcome

@@ -98,16 +98,7 @@ public struct Run {
                 try limiter.waitUntilEmpty(as: caller)
                 elapsed = Host.monotonicNanoseconds - began
             }
-            report.method = limiter.method
-            report.id = limiter.id
-            report.planes = limiter.planes
-            report.planeCounters = limiter.planeCounters
-            report.obstacle = limiter.keeper?.obstacle
-            report.group = limiter.group
-            report.down.counters = limiter.counters(.down)
-            report.up.counters = limiter.counters(.up)
-            // Maybe others than at the start.
-            (report.down.limit, report.up.limit) = (limiter.rate(.down), limiter.rate(.up))
+            limiter.fill(&report)
             end(limiter, &report)
         }
         report.end(outcome, after: elapsed)

@@ -47,6 +47,15 @@ private func enterNamespace() throws {
     try #require(test_enter_network_namespace() == 0)
 }
 
+extension Limiter {
+    /// What a report says that holds the limits.
+    fileprivate var planes: Set<Plane> {
+        var report = Report(RunPlan(), Command(lastWords: 1))
+        fill(&report)
+        return report.planes
+    }
+}
+
 /// Each in a process of its own, as these load programs and libbpf's log is one for the process.
 @Suite struct LimiterTests {
     @Test func `a limiter sets everything up and its scope undoes it in reverse`() async {
