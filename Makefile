@@ -20,8 +20,9 @@ SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-roo
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
 DEMO_PACKAGES := python3 wget
-TEST_PACKAGES := bpftool busybox-static clang-format curl iperf3 iproute2 libcap2-bin mandoc nginx-light \
-	procps shellcheck strace util-linux
+TEST_PACKAGES := bash-completion bpftool busybox-static clang-format curl dropbear-bin fish git hey iperf3 iproute2 jq \
+	libcap2-bin mandoc nginx-light openssh-client openssh-sftp-server podman procps python3-pip python3-yaml rsync \
+	shellcheck strace sudo systemd util-linux zsh
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
