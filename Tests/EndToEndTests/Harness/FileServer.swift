@@ -5,15 +5,17 @@ final class FileServer {
     /// What it serves.
     let content: Data
     private let lab: Lab
+    private let port: Int
     private let nginx: Child
 
-    init(in namespace: Namespace, _ lab: Lab, bytes: Int) throws {
+    init(in namespace: Namespace, _ lab: Lab, bytes: Int, port: Int = 8077) throws {
         self.lab = lab
+        self.port = port
         content = try randomData(bytes)
         let root = "\(lab.folder)/served"
         try FileManager.default.createDirectory(atPath: "\(root)/uploaded", withIntermediateDirectories: true)
         try content.write(to: URL(fileURLWithPath: "\(root)/file"))
-        try lab.write(FileServer.configuration(lab.folder), to: "nginx.conf")
+        try lab.write(FileServer.configuration(lab.folder, port), to: "nginx.conf")
         nginx = try lab.start(
             namespace.entry + ["nginx", "-e", "stderr", "-c", "\(lab.folder)/nginx.conf"], in: lab.helpers)
         // It writes its pid once it listens.
@@ -23,7 +25,7 @@ final class FileServer {
 
     /// Where `address` (IPv6 too) has the file.
     func url(_ address: String, _ path: String = "file") -> String {
-        "http://\(address.contains(":") ? "[\(address)]" : address):8077/\(path)"
+        "http://\(address.contains(":") ? "[\(address)]" : address):\(port)/\(path)"
     }
 
     /// What was uploaded under this name.
@@ -31,7 +33,7 @@ final class FileServer {
         try lab.content("served/uploaded/\(name)")
     }
 
-    private static func configuration(_ folder: String) -> String {
+    private static func configuration(_ folder: String, _ port: Int) -> String {
         """
         daemon off;
         master_process off;
@@ -47,9 +49,10 @@ final class FileServer {
             client_max_body_size 0;
             sendfile on;
             server {
-                listen 8077;
-                listen [::]:8077;
+                listen \(port);
+                listen [::]:\(port);
                 root \(folder)/served;
+                autoindex on;
                 location /uploaded/ { dav_methods PUT; }
             }
         }
