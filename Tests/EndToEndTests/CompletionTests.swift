@@ -57,6 +57,18 @@ import Testing
     }
 
     @Test(arguments: ["bash", "fish"])
+    func groupsAreOffered(_ shell: String) throws {
+        let offers = shell == "bash" ? bash : fish
+        let group = "group-of-\(name)"
+        try lab.require([throttlePath, "group", "create", group, "--down", "1M"])
+        defer { _ = try? lab.run([throttlePath, "group", "delete", group]) }
+        for words in [["-g"], ["run", "--group"], ["set", "--group"], ["group", "delete"]] {
+            #expect(try offers(words + ["group-of-"]).contains(group[...]), "\(words)")
+        }
+        #expect(try !offers(["stats", ""]).contains(group[...]))
+    }
+
+    @Test(arguments: ["bash", "fish"])
     func wordsOfEachPlaceAreOffered(_ shell: String) throws {
         let offers = shell == "bash" ? bash : fish
         #expect(try offers(["se"]).contains("set"))

@@ -35,6 +35,9 @@ import Testing
         var testDescription: String { name }
     }
 
+    private static let fetches =
+        #"printf 'WGET = wget\nall: 1 2 3 4\n1 2 3 4:\n\t$(WGET) -q -O $@ http://example.org/part\n' >fetch.mk"#
+
     static let recipes = [
         Recipe(
             name: "readme", bytes: 3 * ExampleSite.fileSize,
@@ -64,10 +67,8 @@ import Testing
         Recipe(name: "pip", check: "cmp *.whl served/simple/example-data/*.whl"),
         Recipe(name: "static", check: "cmp static file; ! ldd $(command -v busybox)"),
         Recipe(name: "go", check: #"grep -q "Go buildinf" $(command -v hey)"#),
-        Recipe(
-            name: "make",
-            before: #"printf 'all: 1 2 3 4\n1 2 3 4:\n\twget -q -O $@ http://example.org/part\n' >fetch.mk"#,
-            check: "for copy in 1 2 3 4; do cmp $copy served/part; done"),
+        Recipe(name: "make", before: fetches, check: "for copy in 1 2 3 4; do cmp $copy served/part; done"),
+        Recipe(name: "group", before: fetches, check: "for copy in 1 2 3 4; do cmp $copy served/part; done"),
         Recipe(name: "report", check: "cmp file.1 file"),
         Recipe(name: "doctor", bytes: 0),
         Recipe(name: "github", check: "cmp file.1 file"),

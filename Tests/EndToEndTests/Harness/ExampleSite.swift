@@ -35,7 +35,7 @@ final class ExampleSite {
     private static func entry(_ namespace: Namespace, _ lab: Lab) -> [String] {
         let script = """
             mount --bind home /root; mount --bind hosts /etc/hosts; mount --bind local /usr/local
-            mount -t tmpfs none /run; mount -t tmpfs none /dev/shm; exec "$@"
+            mount -t tmpfs -o mode=755 none /run; mount -t tmpfs none /dev/shm; exec "$@"
             """
         return namespace.entry + ["unshare", "-mpf", "--mount-proc", "sh", "-ec", script, "sh"]
     }
