@@ -74,10 +74,16 @@ import Testing
         Recipe(name: "github", check: "cmp file.1 file"),
         Recipe(name: "gitlab", check: "cmp file.1 file"),
         Recipe(name: "jenkins", check: "cmp file.1 file"),
-        // Where both hierarchies of cgroups are mounted Podman would take the old one.
+        // Where both hierarchies of cgroups are mounted Podman would take the old one. And it has a cache for all images.
         Recipe(
             name: "podman",
-            before: "mount -t cgroup2 none /sys/fs/cgroup; podman import -q image.tar docker.io/library/busybox"),
+            before: """
+                mount -t cgroup2 none /sys/fs/cgroup
+                cache=/var/lib/containers
+                test -d $cache || { mkdir $cache; trap 'umount -l $cache; rmdir $cache' EXIT; }
+                mount -t tmpfs none $cache
+                podman import -q image.tar docker.io/library/busybox
+                """),
         Recipe(
             name: "slurm",
             before: #"printf '#!/bin/sh\nexec "$@"\n' >local/bin/srun; chmod +x local/bin/srun"#,
