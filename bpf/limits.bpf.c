@@ -13,6 +13,7 @@
 #include "group.h"
 #include "maps.h"
 #include "packet.h"
+#include "scope.h"
 
 /* Return values of cgroup_skb programs: kernel/bpf/cgroup.c, __cgroup_bpf_run_filter_skb(). */
 enum {
@@ -36,6 +37,33 @@ static __always_inline void read_packet(struct packet *packet, struct __sk_buff 
 		packet_is_ipv4(data, end) ? packet_ipv4_transport(data) : throttle_ipv6_transport(skb);
 
 	packet_split(packet, data, end, skb->len, transport);
+}
+
+/* Whether the packet's peer is exempt. What has no address that can be read isn't. */
+static __always_inline bool exempts_packet(struct __sk_buff *skb, enum throttle_direction direction)
+{
+	const __u8 *data = (void *)(long)skb->data;
+	const __u8 *end = (void *)(long)skb->data_end;
+	struct throttle_prefix peer;
+	__u32 address;
+
+	if (packet_is_ipv4(data, end))
+		return !bpf_skb_load_bytes(skb, direction == THROTTLE_DOWN ? 12 : 16, &address, 4) &&
+		       scope_exempts_ipv4(address);
+	if (data + 40 > end || data[0] >> 4 != 6)
+		return false;
+	return !bpf_skb_load_bytes(skb, direction == THROTTLE_DOWN ? 8 : 24, peer.address, 16) &&
+	       scope_exempts(&peer);
+}
+
+/* Whether no limit is for the packet; counts it if so. */
+static __always_inline bool is_exempt(struct __sk_buff *skb, enum throttle_direction direction)
+{
+	if (!scope || !exempts_packet(skb, direction))
+		return false;
+	__sync_fetch_and_add(&run.exempt[direction].packets, 1);
+	__sync_fetch_and_add(&run.exempt[direction].bytes, skb->len);
+	return true;
 }
 
 static __always_inline bool within_limit(enum throttle_direction direction, const struct packet *packet,
@@ -100,6 +128,8 @@ int throttle_down(struct __sk_buff *skb)
 {
 	struct packet packet;
 
+	if (is_exempt(skb, THROTTLE_DOWN))
+		return PASS;
 	if (passes(skb, &packet, THROTTLE_DOWN))
 		return PASS;
 	count_dropped(&packet, THROTTLE_DOWN);
@@ -124,6 +154,8 @@ int throttle_up(struct __sk_buff *skb)
 	struct bpf_sock *sk;
 	struct packet packet;
 
+	if (is_exempt(skb, THROTTLE_UP))
+		return PASS;
 	if (run.hold_until_ns && holds(skb)) {
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
 		return EGRESS_DEFER;
@@ -165,27 +197,58 @@ int throttle_sock(struct bpf_sock *sk)
 	return PASS;
 }
 
+/* Whether the connection's peer is exempt; also of one that is asked for, which has no socket yet. */
+static __always_inline bool exempts_connection(struct bpf_sock_ops *ops)
+{
+	__u32 address[4];
+
+	if (ops->family == ADDRESS_FAMILY_IPV4)
+		return scope_exempts_ipv4(ops->remote_ip4);
+	address[0] = ops->remote_ip6[0];
+	address[1] = ops->remote_ip6[1];
+	address[2] = ops->remote_ip6[2];
+	address[3] = ops->remote_ip6[3];
+	return scope_exempts_ipv6(address);
+}
+
+/* Keeps in mind whether a connection is exempt: each time, as a socket may connect again. */
+static __always_inline void note_exempt(struct bpf_sock_ops *ops, bool exempt)
+{
+	struct throttle_socket *socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
+
+	if (socket)
+		socket->exempt = exempt;
+}
+
 /* Bounds what a connection begins with, and makes TCP call throttle_tcp() of planes.bpf.c for it from then
  * on. */
 SEC("sockops")
 int throttle_calls(struct bpf_sock_ops *ops)
 {
+	/* Up to this one they have a peer, and none is called for each packet. */
+	bool exempt = scope && ops->op <= BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && exempts_connection(ops);
+
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TIMEOUT_INIT:
 		/* In jiffies. What is held is to be tried again soon, not after a second. */
-		if (run.hold_until_ns && ops->is_fullsock)
+		if (run.hold_until_ns && ops->is_fullsock && !exempt)
 			ops->reply = 3;
 		break;
 	case BPF_SOCK_OPS_RWND_INIT:
-		tcp_bound_first_window(ops);
+		if (!exempt)
+			tcp_bound_first_window(ops);
 		break;
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 	case BPF_SOCK_OPS_TCP_LISTEN_CB:
-		tcp_bound_segments(ops);
+		if (!exempt)
+			tcp_bound_segments(ops);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		bpf_sock_ops_cb_flags_set(ops, CALLBACKS);
+		if (scope)
+			note_exempt(ops, exempt);
+		if (!exempt)
+			bpf_sock_ops_cb_flags_set(ops, CALLBACKS);
 	}
 	return PASS;
 }

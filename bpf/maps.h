@@ -28,4 +28,17 @@ struct {
 	__type(value, struct throttle_socket);
 } sockets SEC(".maps");
 
+/* enum throttle_scope. A constant for the verifier, which takes out all that a run without prefixes has no
+ * use for. */
+const volatile __u32 scope SEC(".rodata.scope") = THROTTLE_ALL_LIMITED;
+
+/* Whether peers are limited (1) or exempt (0). Written before anything is attached. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, THROTTLE_MAX_PREFIXES);
+	__type(key, struct throttle_prefix);
+	__type(value, __u8);
+} prefixes SEC(".maps");
+
 #endif

@@ -13,6 +13,7 @@
 
 #include "flow.h"
 #include "maps.h"
+#include "scope.h"
 #include "tcp.h"
 
 /* Called by TCP for every socket of the run's cgroup. */
@@ -29,7 +30,7 @@ int throttle_tcp(struct bpf_sock_ops *ops)
 	}
 	/* Without its mark it isn't TCP's own: MPTCP's subflows are policed. */
 	socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
-	if (!socket)
+	if (!socket || socket->exempt)
 		return 1;
 	switch (ops->op) {
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
@@ -55,6 +56,13 @@ static __always_inline bool enqueues(struct bpf_sock *sk)
 	return true;
 }
 
+/* Whether no limit is for the sender of a packet. */
+static __always_inline bool comes_exempt(const struct bpf_sock_tuple *tuple, __u32 size)
+{
+	return size == sizeof(tuple->ipv4) ? scope_exempts_ipv4(tuple->ipv4.saddr)
+					   : scope_exempts_ipv6(tuple->ipv6.saddr);
+}
+
 /* Whether a packet is for a socket of the run; it has its queue's class then. */
 static __always_inline bool is_ours(struct __sk_buff *skb)
 {
@@ -70,6 +78,8 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 		return false;
 	protocol = flow_read(skb, &tuple, &size);
 	if (protocol < 0 || !ports[flow_local_port(&tuple, size)])
+		return false;
+	if (scope && comes_exempt(&tuple, size))
 		return false;
 	if (protocol != IPPROTO_TCP && skb->len > run.queue.largest)
 		return false;

@@ -68,6 +68,29 @@ struct throttle_share {
 	__u32 pad;
 };
 
+/* Traffic with peers that no limit is for. Written by the programs with atomic adds. */
+struct throttle_exempt {
+	__u64 packets;
+	__u64 bytes; /* from the network header on */
+};
+
+/* Whether there are prefixes, and what becomes of peers that none of them has: the programs' constant
+ * `scope`. */
+enum throttle_scope {
+	THROTTLE_ALL_LIMITED = 0, /* there are none */
+	THROTTLE_OTHERS_LIMITED = 1,
+	THROTTLE_OTHERS_EXEMPT = 2,
+};
+
+/* As many as user space may give, and those of local networks. */
+#define THROTTLE_MAX_PREFIXES 1040
+
+/* Peers whose addresses begin alike: a key of an LPM trie. IPv4's addresses are ::ffff:a.b.c.d. */
+struct throttle_prefix {
+	__u32 bits;	  /* that count, of 128 */
+	__u32 address[4]; /* in network byte order */
+};
+
 /* What happened to TCP beyond single packets. */
 struct throttle_tcp {
 	__u64 deferred_packets;	      /* refused while over the limit: TCP keeps them and sends them later */
@@ -98,6 +121,7 @@ struct throttle_run {
 	__u64 hold_until_ns; /* until then no TCP connection is begun; 0: there is nothing to wait for */
 	/* What the run's user asked for, in bytes per second, 0 for no limit. A group may allot it less. */
 	__u64 asked[THROTTLE_DIRECTIONS];
+	struct throttle_exempt exempt[THROTTLE_DIRECTIONS];
 };
 
 /* One direction of what the runs of a group share: a bucket that all their packets are charged to. */
@@ -123,6 +147,8 @@ struct throttle_socket {
 	__u32 window;			  /* as last set */
 	__u32 tick;			  /* when that was */
 	__u32 queued;			  /* whether its packets come through the queue */
+	__u32 exempt;			  /* whether no limit is for its peer */
+	__u32 pad;
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */

@@ -62,6 +62,8 @@ struct SharedMemory<Value: BitwiseCopyable>: ~Copyable {
 enum Map {
     static let run = ".data.run"
     static let group = ".data.group"
+    static let prefixes = "prefixes"
+    static let scope = ".rodata.scope"
     /// Those that both objects work on.
-    static let common = [run, ".bss", "sockets"]
+    static let common = [run, ".bss", "sockets", prefixes, scope]
 }

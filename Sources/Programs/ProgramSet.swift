@@ -47,6 +47,9 @@ public struct Counters: Sendable, Equatable {
     /// Packets, and bytes from their network headers on, that the parent's program saw; nil where it isn't attached.
     public var witnessPackets: UInt64?
     public var witnessBytes: UInt64?
+    /// Packets of exempt peers, and their bytes from their network headers on; nothing else counts them.
+    public var exemptPackets: UInt64 = 0
+    public var exemptBytes: UInt64 = 0
 
     public init() {}
 
@@ -56,7 +59,10 @@ public struct Counters: Sendable, Equatable {
     }
 
     /// Each call of the run's program passes, drops or defers one packet.
-    public var programCalls: UInt64 { passedPackets + droppedPackets + deferredPackets }
+    public var programCalls: UInt64 { passedPackets + droppedPackets + deferredPackets + exemptPackets }
+
+    /// Whether there was traffic, and none of it with a peer that is limited.
+    public var isAllExempt: Bool { exemptPackets > 0 && exemptPackets == programCalls }
 }
 
 /// Programs that are in the kernel.
@@ -73,11 +79,13 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
 
     /// Loads the programs. Nothing is attached yet. `groupMap`: the `groupDescriptor` of another run of the same group.
     public init(
-        for kernel: KernelVersion, down: Limit, up: Limit, sharing groupMap: CInt? = nil
+        for kernel: KernelVersion, down: Limit, up: Limit, scope: Scope = .all, sharing groupMap: CInt? = nil
     ) throws(LoadError) {
         let object = try BPFObject(programs_limits(ProgramSet.hasCompareAndExchange(kernel)))
         if let groupMap { try object.use(groupMap, forMap: Map.group) }
+        try object.declare(scope)
         try object.load()
+        try object.fill(scope)
         let shared = try SharedMemory<throttle_run>(of: object, Map.run)
         let group = try SharedMemory<throttle_group>(of: object, Map.group)
         self.shared = shared
@@ -150,6 +158,9 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
         counters.droppedPackets = meter.dropped_packets
         counters.droppedPayloadBytes = meter.dropped_payload_bytes
         counters.deferredPackets = direction == .down ? 0 : shared.value.pointee.tcp.deferred_packets
+        let exempt = direction == .down ? shared.value.pointee.exempt.0 : shared.value.pointee.exempt.1
+        counters.exemptPackets = exempt.packets
+        counters.exemptBytes = exempt.bytes
         counters.activeNanoseconds = meter.last_ns - min(meter.first_ns, meter.last_ns)
         return counters
     }

@@ -116,6 +116,35 @@ extension KernelTests {
             }
         }
 
+        @Test(arguments: [Sample.udp4, .udp6, .tcp4, .tcp6])
+        func `what comes from an exempt peer doesn't go through the queue`(sample: Sample) async {
+            await #expect(processExitsWith: .success) { [name = sample.rawValue as String] in
+                let sample = try #require(Sample(rawValue: name))
+                try #require(test_enter_network_namespace() == 0)
+                try #require(system("ip link set lo up") == 0)
+                let limit = Limit(rate: .bytesPerSecond(1000), burst: try TimeSpan("200ms"), counting: .payload)
+                let exempt = Scope(except: [try Prefix("127.0.0.2"), try Prefix("::2")])
+                let programs = try ProgramSet(for: KernelVersion(6, 18), down: limit, up: limit, scope: exempt)
+                let planes = try PlaneSet(sharing: programs)
+                let group = try TestCgroup()
+                try group.make("run")
+                let run = try group.open("run")
+                var attachments = Attachments { _, _ in }
+                for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
+                    try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
+                }
+                let caller = try CgroupDirectory.ofCaller()
+                try Descriptor(opening: run.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+                let port = try sample.open()
+                try Descriptor(opening: caller.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+                programs.useQueue(1)
+                for (host, action) in [(1, PlaneSetTests.redirect), (2, PlaneSetTests.pass)] as [(UInt8, CInt)] {
+                    let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port, from: host))
+                    #expect(try calls.action(1) == action)
+                }
+            }
+        }
+
         @Test func `planes count what was told`() throws {
             let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
             #expect(programs.planes == PlaneCounters())
@@ -159,15 +188,15 @@ enum Sample: String, CaseIterable {
         return port
     }
 
-    /// A packet from port 8080 of the address to that one.
-    func packet(to port: UInt16, _ data: [UInt8] = [1, 2, 3]) -> PacketCase {
+    /// A packet from port 8080 of the address, or one that ends with another number, to that one.
+    func packet(to port: UInt16, _ data: [UInt8] = [1, 2, 3], from host: UInt8 = 1) -> PacketCase {
         let ports = [0x1f, 0x90, UInt8(port >> 8), UInt8(port & 0xff)]
         let segment = isTCP ? Header.tcp(flags: 0x10, data) : Header.udp(data)
         let transport = ports + segment.dropFirst(4)
         let loopback: [UInt8] = isIPv6 ? [UInt8](repeating: 0, count: 15) + [1] : [127, 0, 0, 1]
         var bytes = isIPv6 ? Header.ipv6(isTCP ? 6 : 17, transport) : Header.ipv4(isTCP ? 6 : 17, transport)
         let addresses = isIPv6 ? 8 : 12
-        bytes.replaceSubrange(addresses..<addresses + 2 * loopback.count, with: loopback + loopback)
+        bytes.replaceSubrange(addresses..<addresses + 2 * loopback.count, with: loopback.dropLast() + [host] + loopback)
         return PacketCase(rawValue, bytes, payload: 0)
     }
 }

@@ -1,0 +1,72 @@
+import CLibBPF
+import CPrograms
+import Glibc
+import SystemPackage
+import Units
+
+/// Where the peers are that are limited, if nothing else is said of them.
+public enum Peers: String, Sendable, CaseIterable {
+    case all
+    /// All but those in local networks.
+    case internet
+    case local
+}
+
+/// Which peers are limited. The others are exempt: what they send and are sent is neither held nor charged.
+public struct Scope: Sendable, Equatable {
+    /// Whether peers are limited; the longest prefix decides. Empty where all are.
+    let prefixes: [Prefix: Bool]
+    /// Whether those are that no prefix has.
+    let limitsOthers: Bool
+
+    /// All peers.
+    public static let all = Scope()
+
+    /// As many prefixes as may be given.
+    public static let largest = 1024
+
+    /// What `only` and `except` have is limited and exempt, whatever `peers` says of the same prefix. They have none in
+    /// common. With `only`, all else is exempt.
+    public init(_ peers: Peers = .all, only: Set<Prefix> = [], except: Set<Prefix> = []) {
+        var prefixes: [Prefix: Bool] = [:]
+        limitsOthers = only.isEmpty && peers != .local
+        if peers != .all || !only.isEmpty || !except.isEmpty {
+            // Else ::/0 and the like would have IPv4, too.
+            prefixes[.ipv4] = limitsOthers
+        }
+        if peers != .all { for prefix in Scope.local { prefixes[prefix] = peers == .local } }
+        for prefix in except { prefixes[prefix] = false }
+        for prefix in only { prefixes[prefix] = true }
+        self.prefixes = prefixes
+    }
+
+    /// Loopback, link-local, private (RFC 1918, 6598 and 4193), this network, multicast and broadcast.
+    static let local: [Prefix] = [
+        "127.0.0.0/8", "169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "0.0.0.0/8",
+        "224.0.0.0/4", "255.255.255.255/32", "::1/128", "fe80::/10", "fc00::/7", "ff00::/8",
+    ].compactMap { try? Prefix($0) }
+}
+
+extension BPFObject {
+    /// Tells the programs what there is of the scope; before they are loaded, as they are checked and compiled for it.
+    func declare(_ scope: Scope) throws(LoadError) {
+        if scope.prefixes.isEmpty { return }
+        var others = (scope.limitsOthers ? THROTTLE_OTHERS_LIMITED : THROTTLE_OTHERS_EXEMPT).rawValue
+        let map = bpf_object__find_map_by_name(pointer, Map.scope)
+        if bpf_map__set_initial_value(map, &others, MemoryLayout.size(ofValue: others)) != 0 {
+            throw LoadError(errno: Errno(rawValue: errno))
+        }
+    }
+
+    /// Hands its prefixes to the loaded programs.
+    func fill(_ scope: Scope) throws(LoadError) {
+        let map = descriptor(ofMap: Map.prefixes)
+        for (prefix, isLimited) in scope.prefixes {
+            var key = throttle_prefix()
+            key.bits = UInt32(prefix.bits)
+            withUnsafeMutableBytes(of: &key.address) { $0.copyBytes(from: prefix.bytes) }
+            var value: UInt8 = isLimited ? 1 : 0
+            if bpf_map_update_elem(map, &key, &value, 0) != 0 { throw LoadError(errno: Errno(rawValue: errno)) }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Which peers the limits are for: the longest prefix decides. */
+#ifndef THROTTLE_SCOPE_H
+#define THROTTLE_SCOPE_H
+
+#include <linux/bpf.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+
+/* `peer`: all 128 bits of its address. */
+static __always_inline bool scope_exempts(struct throttle_prefix *peer)
+{
+	const __u8 *limited;
+
+	peer->bits = 128;
+	limited = bpf_map_lookup_elem(&prefixes, peer);
+	return limited ? !*limited : scope == THROTTLE_OTHERS_EXEMPT;
+}
+
+/* In network byte order, as below. */
+static __always_inline bool scope_exempts_ipv4(__u32 address)
+{
+	struct throttle_prefix peer;
+
+	peer.address[0] = peer.address[1] = 0;
+	peer.address[2] = bpf_htonl(0xffff);
+	peer.address[3] = address;
+	return scope_exempts(&peer);
+}
+
+static __always_inline bool scope_exempts_ipv6(const __u32 *address)
+{
+	struct throttle_prefix peer;
+
+	__builtin_memcpy(peer.address, address, sizeof(peer.address));
+	return scope_exempts(&peer);
+}
+
+#endif
