@@ -7,6 +7,8 @@ _throttle_value() {
     -d | --down | -u | --up) mapfile -t COMPREPLY < <(compgen -W '50k 500k 1M 10M 10mbit unlimited' -- "$cur") ;;
     --burst) mapfile -t COMPREPLY < <(compgen -W '200ms 500ms 1s' -- "$cur") ;;
     --count) mapfile -t COMPREPLY < <(compgen -W 'payload wire' -- "$cur") ;;
+    --scope) mapfile -t COMPREPLY < <(compgen -W 'all internet local' -- "$cur") ;;
+    --except | --only) mapfile -t COMPREPLY < <(compgen -W '10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7' -- "$cur") ;;
     --mode) mapfile -t COMPREPLY < <(compgen -W 'auto shape police' -- "$cur") ;;
     --linger) mapfile -t COMPREPLY < <(compgen -W 'keep wait release kill' -- "$cur") ;;
     --attach) mapfile -t COMPREPLY < <(compgen -W 'auto link legacy' -- "$cur") ;;
@@ -62,8 +64,8 @@ _throttle_other() {
 
 _throttle() {
     local cur prev words cword i=1 option options=(
-        --down --up --group --burst --count --mode --linger --attach --cgroup-parent --name --user --systemd --best-effort
-        --progress --stats --stats-file --verbose --debug --quiet --help
+        --down --up --group --burst --count --scope --except --only --mode --linger --attach --cgroup-parent --name
+        --user --systemd --best-effort --progress --stats --stats-file --verbose --debug --quiet --help
     )
     _init_completion || return
     if [[ ${words[1]} == help ]] && ((cword > 1)); then
@@ -83,7 +85,7 @@ _throttle() {
             _command_offset $((i + 1))
             return
             ;;
-        -d | -u | -g | --down | --up | --group | --burst | --count | --mode | --linger | --attach | --cgroup-parent | --name | --user | --stats-file | --stats)
+        -d | -u | -g | --down | --up | --group | --burst | --count | --scope | --except | --only | --mode | --linger | --attach | --cgroup-parent | --name | --user | --stats-file | --stats)
             if [[ ${words[i + 1]} == '=' ]]; then
                 ((i++))
                 [[ $cur == '=' ]] && cur=

@@ -10,7 +10,7 @@ function __throttle_command
             case --
                 set -e words[1]
                 break
-            case -d -u -g --down --up --group --burst --count --mode --linger --attach --cgroup-parent --name --user --stats-file
+            case -d -u -g --down --up --group --burst --count --scope --except --only --mode --linger --attach --cgroup-parent --name --user --stats-file
                 set -q words[3]; or return 1
                 set -e words[1..2]
             case '-*'
@@ -67,6 +67,7 @@ function __throttle_is_help
     test "$words" = 'throttle help'
 end
 
+set -l networks '10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7'
 set -l rates '50k 500k 1M 10M 10mbit unlimited'
 complete -c throttle -f
 complete -c throttle -n __throttle_command -a '(complete -C (__throttle_command))'
@@ -109,6 +110,9 @@ complete -c throttle -n __throttle_is_run -s u -l up -x -a $rates -d 'Limit uplo
 complete -c throttle -n __throttle_is_run -s g -l group -x -a '(__throttle_groups)' -d 'Share a budget with this group'
 complete -c throttle -n __throttle_is_run -l burst -x -a '200ms 500ms 1s' -d 'Unused time to catch up on'
 complete -c throttle -n __throttle_is_run -l count -x -a 'payload wire' -d 'What a limit counts'
+complete -c throttle -n __throttle_is_run -l scope -x -a 'all internet local' -d 'Which peers are limited'
+complete -c throttle -n __throttle_is_run -l except -x -a $networks -d 'Do not limit these peers'
+complete -c throttle -n __throttle_is_run -l only -x -a $networks -d 'Limit no peers but these'
 complete -c throttle -n __throttle_is_run -l mode -x -a 'auto shape police' -d 'How downloads are limited'
 complete -c throttle -n __throttle_is_run -l linger -x -a 'keep wait release kill' \
     -d 'What happens to processes that outlive the command'

@@ -184,7 +184,7 @@ struct Limiter: ~Copyable {
     ) throws(SetupError) -> ProgramSet {
         do throws(LoadError) {
             let programs = try ProgramSet(
-                for: kernel, down: plan.limit(.down), up: plan.limit(.up), sharing: entry?.map)
+                for: kernel, down: plan.limit(.down), up: plan.limit(.up), scope: plan.scope, sharing: entry?.map)
             log.debug("loaded the programs \(ProgramSet.variant(for: kernel))")
             return programs
         } catch {

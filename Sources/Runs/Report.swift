@@ -10,6 +10,8 @@ public enum Verdict: String, Sendable, Codable {
     case belowLimit = "below_limit"
     /// The limit didn't hold for all of the traffic.
     case notThrottled = "not_throttled"
+    /// All of the traffic was with peers that the limit isn't for.
+    case exempt
     /// No limit was asked for.
     case unlimited
 }
@@ -111,6 +113,7 @@ public struct Report: Sendable {
     public func verdict(_ direction: DirectionReport) -> Verdict {
         guard direction.limit != .unlimited else { return .unlimited }
         if id == nil || hasMoved || direction.escapedPackets > 0 { return .notThrottled }
+        if direction.counters.isAllExempt { return .exempt }
         let isHeld =
             direction.direction == .down
             ? planeCounters.heldDownloads : planeCounters.pacedUploads || direction.counters.deferredPackets > 0

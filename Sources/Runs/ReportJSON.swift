@@ -92,6 +92,8 @@ extension Report {
         let dropped_packets: UInt64
         let dropped_payload_bytes: UInt64
         let dropped_packet_share: Double
+        let exempt_packets: UInt64
+        let exempt_bytes: UInt64
         let witness_packets: UInt64?
         let witness_bytes: UInt64?
         // Of downloads.
@@ -127,6 +129,8 @@ extension Report {
             dropped_packets = counters.droppedPackets
             dropped_payload_bytes = counters.droppedPayloadBytes
             dropped_packet_share = direction.droppedShare
+            exempt_packets = counters.exemptPackets
+            exempt_bytes = counters.exemptBytes
             witness_packets = counters.witnessPackets
             witness_bytes = counters.witnessBytes
         }

@@ -35,6 +35,7 @@ extension Report {
             case .throttled: "throttled"
             case .belowLimit: "below the limit"
             case .notThrottled: "NOT THROTTLED"
+            case .exempt: "not limited, as all traffic was exempt"
             case .unlimited: "no limit"
             }
         return "\(achieved) of \(direction.limit) (\(fixed(ratio, digits: 2))x, \(verdict))"
@@ -65,12 +66,15 @@ extension Report {
 
     private func counters(of direction: DirectionReport) -> String {
         let counters = direction.counters
-        return [
+        let exempt =
+            "exempt \(counters.exemptPackets) packets (\(Scaled(Double(counters.exemptBytes), unit: "B")))"
+        let parts = [
             "program calls \(counters.programCalls)",
             "passed \(counters.passedPackets) packets",
             "payload \(Scaled(Double(counters.passedPayloadBytes), unit: "B"))",
             "wire \(Scaled(Double(counters.passedWireBytes), unit: "B"))",
             "dropped \(counters.droppedPackets) packets (\(fixed(direction.droppedShare * 100, digits: 1)) %)",
-        ].joined(separator: ", ")
+        ]
+        return (parts + (counters.exemptPackets > 0 ? [exempt] : [])).joined(separator: ", ")
     }
 }

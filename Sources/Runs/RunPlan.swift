@@ -40,6 +40,8 @@ public struct RunPlan: Sendable {
     public var attach: AttachChoice = .auto
     public var mode = Mode.auto
     public var linger = Linger.keep
+    /// Which peers are limited.
+    public var scope = Scope.all
     /// Directory of the cgroup to make the run's below; nil: the caller's cgroup.
     public var cgroupParent: String?
     /// The group whose budget the run shares.

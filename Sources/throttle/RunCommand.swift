@@ -20,6 +20,7 @@ struct RunCommand: ParsableCommand {
             """)
 
     @OptionGroup(title: "Limits") var limits: LimitOptions
+    @OptionGroup(title: "Peers") var peers: ScopeOptions
     @OptionGroup(title: "Setting up") var setup: SetupOptions
     @OptionGroup(title: "Reporting") var reporting: ReportingOptions
 
@@ -46,6 +47,7 @@ struct RunCommand: ParsableCommand {
         plan.group = try limits.groupName()
         plan.burst = limits.burst
         plan.counting = limits.count
+        plan.scope = peers.value
         plan.attach = setup.attach
         plan.mode = setup.mode
         plan.linger = setup.linger

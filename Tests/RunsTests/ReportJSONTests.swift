@@ -51,7 +51,7 @@ private enum JSON: Decodable, Equatable {
     private static let traffic: Set = [
         "achieved_bytes_per_second", "verdict", "averaged_seconds", "program_calls", "passed_packets",
         "passed_payload_bytes", "passed_wire_bytes", "dropped_packets", "dropped_payload_bytes",
-        "dropped_packet_share",
+        "dropped_packet_share", "exempt_packets", "exempt_bytes",
     ]
     private static let trafficSometimes: Set = [
         "limit_bytes_per_second", "achieved_ratio", "witness_packets", "witness_bytes",
@@ -97,7 +97,7 @@ private enum JSON: Decodable, Equatable {
 
     @Test func `the document tells what happened`() throws {
         var report = makeReport(down: .bytesPerSecond(50_000), up: .bytesPerSecond(8), counting: .wire)
-        report.down.counters = Counters(passed: 3, dropped: 1, witness: 9, seconds: 2)
+        report.down.counters = Counters(passed: 3, dropped: 1, witness: 9, exempt: 2, seconds: 2)
         report.end(.exited(7), after: 1_500_000_000)
         let document = try parse(report)
         let download = document["download"]
@@ -111,11 +111,12 @@ private enum JSON: Decodable, Equatable {
             (download?["limit_bytes_per_second"], .unsigned(50_000)),
             (download?["achieved_bytes_per_second"], .unsigned(1599)), (download?["achieved_ratio"], .number(0.03198)),
             (download?["verdict"], .string("not_throttled")), (download?["averaged_seconds"], .unsigned(2)),
-            (download?["program_calls"], .unsigned(4)), (download?["passed_packets"], .unsigned(3)),
+            (download?["program_calls"], .unsigned(6)), (download?["passed_packets"], .unsigned(3)),
             (download?["passed_payload_bytes"], .unsigned(3000)), (download?["passed_wire_bytes"], .unsigned(3198)),
             (download?["dropped_packets"], .unsigned(1)), (download?["dropped_payload_bytes"], .unsigned(1000)),
             (download?["dropped_packet_share"], .number(0.25)), (download?["witness_packets"], .unsigned(9)),
-            (download?["witness_bytes"], .unsigned(9468)), (document["upload"]?["verdict"], .string("below_limit")),
+            (download?["witness_bytes"], .unsigned(9468)), (download?["exempt_packets"], .unsigned(2)),
+            (download?["exempt_bytes"], .unsigned(2104)), (document["upload"]?["verdict"], .string("below_limit")),
         ] as [(JSON?, JSON)] {
             #expect(found == expected)
         }

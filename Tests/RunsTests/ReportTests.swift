@@ -19,8 +19,10 @@ func makeReport(
 
 extension Counters {
     /// The run's program passed and dropped this many packets of 1000 bytes; the witness saw `witness`.
-    init(passed: UInt64, dropped: UInt64 = 0, witness: UInt64? = nil, seconds: Double = 1) {
+    init(passed: UInt64, dropped: UInt64 = 0, witness: UInt64? = nil, exempt: UInt64 = 0, seconds: Double = 1) {
         self.init()
+        exemptPackets = exempt
+        exemptBytes = exempt * 1052
         passedPackets = passed
         passedPayloadBytes = passed * 1000
         passedWireBytes = passed * 1066
@@ -54,6 +56,11 @@ func makePlaneCounters() -> PlaneCounters {
             (limit, Counters(passed: 100, witness: 101), .notThrottled),
             (limit, Counters(passed: 100, dropped: 50, witness: 151), .notThrottled),
             (limit, Counters(passed: 0, witness: 1), .notThrottled),
+            (limit, Counters(passed: 0, witness: 9, exempt: 9), .exempt),
+            (limit, Counters(passed: 1, witness: 10, exempt: 9), .belowLimit),
+            (limit, Counters(passed: 0, dropped: 1, witness: 10, exempt: 9), .throttled),
+            (limit, Counters(passed: 0, witness: 10, exempt: 9), .notThrottled),
+            (.unlimited, Counters(passed: 0, witness: 9, exempt: 9), .unlimited),
             (.unlimited, Counters(passed: 100, witness: 100), .unlimited),
             (.unlimited, Counters(passed: 0, witness: 100), .unlimited),
         ] as [(Rate, Counters, Verdict)])

@@ -23,6 +23,23 @@ import Units
                 """)
     }
 
+    @Test func `a report tells what was exempt, and where that was all`() {
+        var report = makeReport(down: .bytesPerSecond(50_000), up: .bytesPerSecond(50_000))
+        report.down.counters = Counters(passed: 0, witness: 9, exempt: 9)
+        report.up.counters = Counters(passed: 1, witness: 10, exempt: 9)
+        report.end(.exited(0), after: 0)
+        #expect(
+            report.text.contains(
+                """
+                download: 0 B/s of 50.0 kB/s (0.00x, not limited, as all traffic was exempt)
+                  program calls 9, passed 0 packets, payload 0 B, wire 0 B, dropped 0 packets (0.0 %), exempt 9 packets (9.5 kB)
+                """))
+        #expect(
+            report.text.contains("upload: 1.0 kB/s of 50.0 kB/s (0.02x, below the limit)\n  program calls 10, passed 1")
+        )
+        #expect(report.warnings.isEmpty)
+    }
+
     @Test func `a command's name can't forge a line`() {
         let lines = makeReport(name: "a\nupload: \u{1b}[2J").text.split(separator: "\n")
         #expect(lines.first == #"a\nupload: \u{1B}[2J: running after 0.00 s"#)

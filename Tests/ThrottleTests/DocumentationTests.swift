@@ -39,7 +39,7 @@ import Testing
 
     private static let values = [
         Mode.allCases.map(\.rawValue), Linger.allCases.map(\.rawValue), AttachChoice.allCases.map(\.rawValue),
-        Counting.allCases.map(\.rawValue),
+        Counting.allCases.map(\.rawValue), Peers.allCases.map(\.rawValue),
     ]
 
     @Test(arguments: completions)

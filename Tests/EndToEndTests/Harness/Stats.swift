@@ -12,6 +12,8 @@ struct Stats: Decodable {
         let passed_payload_bytes: Int
         let passed_wire_bytes: Int
         let dropped_packets: Int
+        let exempt_packets: Int
+        let exempt_bytes: Int
         let witness_packets: Int?
         let witness_bytes: Int?
         let clamped_sockets: Int?
