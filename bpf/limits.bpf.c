@@ -59,7 +59,7 @@ static __always_inline bool exempts_packet(struct __sk_buff *skb, enum throttle_
 /* Whether no limit is for the packet; counts it if so. */
 static __always_inline bool is_exempt(struct __sk_buff *skb, enum throttle_direction direction)
 {
-	if (!scope || !exempts_packet(skb, direction))
+	if (!constants.scope || !exempts_packet(skb, direction))
 		return false;
 	__sync_fetch_and_add(&run.exempt[direction].packets, 1);
 	__sync_fetch_and_add(&run.exempt[direction].bytes, skb->len);
@@ -82,9 +82,9 @@ static __always_inline bool within_limit(enum throttle_direction direction, cons
 		meter->first_ns = now;
 	meter->last_ns = now;
 	/* Before the run's own bucket, which must not be charged for what the group refuses. */
-	if ((!run.grouped || group_has_room(direction, now)) &&
+	if ((!constants.grouped || group_has_room(direction, now)) &&
 	    bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), limit->burst_ns)) {
-		if (run.grouped)
+		if (constants.grouped)
 			group_charge(direction, now, bytes);
 		return true;
 	}
@@ -226,7 +226,8 @@ SEC("sockops")
 int throttle_calls(struct bpf_sock_ops *ops)
 {
 	/* Up to this one they have a peer, and none is called for each packet. */
-	bool exempt = scope && ops->op <= BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && exempts_connection(ops);
+	bool exempt =
+		constants.scope && ops->op <= BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && exempts_connection(ops);
 
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TIMEOUT_INIT:
@@ -245,7 +246,7 @@ int throttle_calls(struct bpf_sock_ops *ops)
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		if (scope)
+		if (constants.scope)
 			note_exempt(ops, exempt);
 		if (!exempt)
 			bpf_sock_ops_cb_flags_set(ops, CALLBACKS);

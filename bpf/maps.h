@@ -28,9 +28,7 @@ struct {
 	__type(value, struct throttle_socket);
 } sockets SEC(".maps");
 
-/* enum throttle_scope. A constant for the verifier, which takes out all that a run without prefixes has no
- * use for. */
-const volatile __u32 scope SEC(".rodata.scope") = THROTTLE_ALL_LIMITED;
+const volatile struct throttle_constants constants SEC(".rodata.run") = {};
 
 /* Whether peers are limited (1) or exempt (0). Written before anything is attached. */
 struct {

@@ -79,7 +79,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	protocol = flow_read(skb, &tuple, &size);
 	if (protocol < 0 || !ports[flow_local_port(&tuple, size)])
 		return false;
-	if (scope && comes_exempt(&tuple, size))
+	if (constants.scope && comes_exempt(&tuple, size))
 		return false;
 	if (protocol != IPPROTO_TCP && skb->len > run.queue.largest)
 		return false;

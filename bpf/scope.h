@@ -18,7 +18,7 @@ static __always_inline bool scope_exempts(struct throttle_prefix *peer)
 
 	peer->bits = 128;
 	limited = bpf_map_lookup_elem(&prefixes, peer);
-	return limited ? !*limited : scope == THROTTLE_OTHERS_EXEMPT;
+	return limited ? !*limited : constants.scope == THROTTLE_OTHERS_EXEMPT;
 }
 
 /* In network byte order, as below. */

@@ -74,12 +74,18 @@ struct throttle_exempt {
 	__u64 bytes; /* from the network header on */
 };
 
-/* Whether there are prefixes, and what becomes of peers that none of them has: the programs' constant
- * `scope`. */
+/* Whether there are prefixes, and what becomes of peers that none of them has: the programs' constant. */
 enum throttle_scope {
 	THROTTLE_ALL_LIMITED = 0, /* there are none */
 	THROTTLE_OTHERS_LIMITED = 1,
 	THROTTLE_OTHERS_EXEMPT = 2,
+};
+
+/* What holds for all of a run's life, in the map ".rodata.run". Written by user space before the programs are
+ * loaded: the verifier takes out all that a run has no use for. */
+struct throttle_constants {
+	__u32 scope;   /* enum throttle_scope */
+	__u32 grouped; /* whether the run's packets are charged to its group's budget, too */
 };
 
 /* As many as user space may give, and those of local networks. */
@@ -117,7 +123,7 @@ struct throttle_run {
 	struct throttle_tcp tcp;
 	struct throttle_queue queue;
 	__u32 slot;
-	__u32 grouped;	     /* whether the run's packets are charged to the group's budget, too */
+	__u32 pad;
 	__u64 hold_until_ns; /* until then no TCP connection is begun; 0: there is nothing to wait for */
 	/* What the run's user asked for, in bytes per second, 0 for no limit. A group may allot it less. */
 	__u64 asked[THROTTLE_DIRECTIONS];

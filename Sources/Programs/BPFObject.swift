@@ -63,7 +63,7 @@ enum Map {
     static let run = ".data.run"
     static let group = ".data.group"
     static let prefixes = "prefixes"
-    static let scope = ".rodata.scope"
+    static let constants = ".rodata.run"
     /// Those that both objects work on.
-    static let common = [run, ".bss", "sockets", prefixes, scope]
+    static let common = [run, ".bss", "sockets", prefixes, constants]
 }

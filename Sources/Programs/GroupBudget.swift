@@ -3,14 +3,16 @@ import CPrograms
 import Kernel
 import Units
 
+/// A budget that a run's packets are charged to besides its own limit.
+public enum GroupBudget: Sendable {
+    case none
+    case new
+    /// That of another run, by its `groupDescriptor`.
+    case shared(CInt)
+}
+
 /// The budget that the runs of a group share.
 extension ProgramSet {
-    /// Whether the run's packets are charged to it.
-    public var isGrouped: Bool { shared.value.pointee.grouped != 0 }
-
-    /// Charges the run's packets to it from now on.
-    public func joinGroup() { shared.value.pointee.grouped = 1 }
-
     /// What another run's programs need to charge the same one.
     public var groupDescriptor: CInt { object.descriptor(ofMap: Map.group) }
 

@@ -76,19 +76,23 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
     let object: BPFObject
     let shared: SharedMemory<throttle_run>
     let group: SharedMemory<throttle_group>
+    /// Whether the run's packets are charged to its group's budget, too.
+    public let isGrouped: Bool
 
-    /// Loads the programs. Nothing is attached yet. `groupMap`: the `groupDescriptor` of another run of the same group.
+    /// Loads the programs. Nothing is attached yet.
     public init(
-        for kernel: KernelVersion, down: Limit, up: Limit, scope: Scope = .all, sharing groupMap: CInt? = nil
+        for kernel: KernelVersion, down: Limit, up: Limit, scope: Scope = .all, budget: GroupBudget = .none
     ) throws(LoadError) {
         let object = try BPFObject(programs_limits(ProgramSet.hasCompareAndExchange(kernel)))
-        if let groupMap { try object.use(groupMap, forMap: Map.group) }
-        try object.declare(scope)
+        if case .shared(let descriptor) = budget { try object.use(descriptor, forMap: Map.group) }
+        let isGrouped = if case .none = budget { false } else { true }
+        try object.declare(scope, isGrouped: isGrouped)
         try object.load()
         try object.fill(scope)
         let shared = try SharedMemory<throttle_run>(of: object, Map.run)
         let group = try SharedMemory<throttle_group>(of: object, Map.group)
         self.shared = shared
+        self.isGrouped = isGrouped
         self.group = group
         self.object = object
         setLimits(down: down, up: up)

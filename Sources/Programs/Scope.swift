@@ -48,12 +48,15 @@ public struct Scope: Sendable, Equatable {
 }
 
 extension BPFObject {
-    /// Tells the programs what there is of the scope; before they are loaded, as they are checked and compiled for it.
-    func declare(_ scope: Scope) throws(LoadError) {
-        if scope.prefixes.isEmpty { return }
-        var others = (scope.limitsOthers ? THROTTLE_OTHERS_LIMITED : THROTTLE_OTHERS_EXEMPT).rawValue
-        let map = bpf_object__find_map_by_name(pointer, Map.scope)
-        if bpf_map__set_initial_value(map, &others, MemoryLayout.size(ofValue: others)) != 0 {
+    /// Tells the programs what they are for; before they are loaded, as they are checked and compiled for it.
+    func declare(_ scope: Scope, isGrouped: Bool) throws(LoadError) {
+        var constants = throttle_constants()
+        if !scope.prefixes.isEmpty {
+            constants.scope = (scope.limitsOthers ? THROTTLE_OTHERS_LIMITED : THROTTLE_OTHERS_EXEMPT).rawValue
+        }
+        constants.grouped = isGrouped ? 1 : 0
+        let map = bpf_object__find_map_by_name(pointer, Map.constants)
+        if bpf_map__set_initial_value(map, &constants, MemoryLayout.size(ofValue: constants)) != 0 {
             throw LoadError(errno: Errno(rawValue: errno))
         }
     }

@@ -184,7 +184,8 @@ struct Limiter: ~Copyable {
     ) throws(SetupError) -> ProgramSet {
         do throws(LoadError) {
             let programs = try ProgramSet(
-                for: kernel, down: plan.limit(.down), up: plan.limit(.up), scope: plan.scope, sharing: entry?.map)
+                for: kernel, down: plan.limit(.down), up: plan.limit(.up), scope: plan.scope,
+                budget: entry?.budget ?? .none)
             log.debug("loaded the programs \(ProgramSet.variant(for: kernel))")
             return programs
         } catch {

@@ -11,8 +11,8 @@ final class GroupEntry {
     fileprivate let name: String
     fileprivate let rates: (down: Rate, up: Rate)
     fileprivate var table: CInt = -1
-    /// For `ProgramSet`; nil where the group has no live runs.
-    private(set) var map: CInt?
+    /// nil where the group has no live runs.
+    private var map: CInt?
     private let lock: GroupRecords
 
     /// nil where the caller runs in the group already, whose budget would be charged twice.
@@ -49,6 +49,11 @@ final class GroupEntry {
         if table >= 0 { _ = Descriptor(owning: table) }
     }
 
+    /// For `ProgramSet`.
+    var budget: GroupBudget { map.map { .shared($0) } ?? .new }
+
+    fileprivate var isFirst: Bool { map == nil }
+
     fileprivate func takeTable() throws(SystemError) -> GroupTable {
         if table < 0 { return try GroupTable() }
         defer { table = -1 }
@@ -83,8 +88,7 @@ final class Membership {
             throw SystemError("join", "group '\(entry.name)'", errno: .resourceBusy, hint: "it has 1024 runs")
         }
         self.seat = seat
-        if entry.map == nil { programs.setGroupRates(down: entry.rates.down, up: entry.rates.up) }
-        programs.joinGroup()
+        if entry.isFirst { programs.setGroupRates(down: entry.rates.down, up: entry.rates.up) }
     }
 
     deinit {

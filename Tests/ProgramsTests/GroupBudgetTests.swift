@@ -12,13 +12,11 @@ extension KernelTests {
             _ kernel: KernelVersion, _ rate: Rate = .bytesPerSecond(1), own: Rate = .bytesPerSecond(1_000_000_000),
             burst: UInt64 = 1_000_000, _ body: (borrowing ProgramSet, borrowing ProgramSet) throws -> Void
         ) throws {
-            let one = try ProgramSet(for: kernel, own)
             let limit = Limit(rate: own, burst: try TimeSpan("200ms"), counting: .payload)
-            let other = try ProgramSet(for: kernel, down: limit, up: limit, sharing: one.groupDescriptor)
+            let one = try ProgramSet(for: kernel, down: limit, up: limit, budget: .new)
+            let other = try ProgramSet(for: kernel, down: limit, up: limit, budget: .shared(one.groupDescriptor))
             one.setGroupRates(down: rate, up: rate)
             for direction in Direction.allCases { one.setGroupBurst(direction, nanoseconds: burst) }
-            one.joinGroup()
-            other.joinGroup()
             try body(one, other)
         }
 
