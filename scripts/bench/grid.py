@@ -55,7 +55,8 @@ def _default():
     yield from _product("tcp", ("veth",), BOTH, ("200M",), ("cubic",), ("1",), all_of_them)
     yield from _product("tcp", ("loopback", "wan20", "wan150"), BOTH, ("5M",), ("cubic",), ("1",), LIMITERS)
     yield from _product("tcp", ("veth", "wan60"), BOTH, ("500k", "5M"), ("bbr",), ("1",), WRAPPERS)
-    yield from _product("tcp", ("veth", "wan60"), BOTH, ("5M",), ("cubic",), ("4", "16"), LIMITERS)
+    yield from _product("tcp", ("veth",), BOTH, ("5M",), ("cubic",), ("4",), LIMITERS)
+    yield from _product("tcp", ("wan60",), BOTH, ("5M",), ("cubic",), ("16",), LIMITERS)
     yield from _product("udp", ("veth", "wan60"), BOTH, ("500k",), ("udp",), ("1",), WRAPPERS)
     yield from _product("quic", ("wan60",), BOTH, ("500k",), ("cubic",), ("1",), OWN)
     yield from _product("short", ("veth",), ("down",), ("200k",), ("cubic",), ("1",), LIMITERS)
@@ -65,9 +66,9 @@ def _default():
 
 
 def _costs(runs, sockets, programs):
-    kinds = ("cubic", "udp64")
     yield from _product("bystander", ("veth",), ("down",), ("500k",), ("udp64",), ("1",), ("throttle", "police", "htb"))
-    yield from _product("unlimited", ("veth",), ("down",), ("100G",), kinds, ("1",), (*OWN, "tbf", "htb", "hbm"))
+    yield from _product("unlimited", ("veth",), ("down",), ("100G",), ("cubic",), ("1",), OWN)
+    yield from _product("unlimited", ("veth",), ("down",), ("100G",), ("udp64",), ("1",), (*OWN, "tbf", "htb", "hbm"))
     yield from _product("packets", ("veth",), BOTH, ("100G",), ("udp64",), ("1",), ("throttle", "hbm"))
     yield from _product("startup", ("veth",), ("down",), ("1M",), ("true",), ("1",), ("none", *WRAPPERS))
     yield from _product("scaling", ("veth",), ("down",), ("100G",), ("runs",), runs, ("throttle",))
