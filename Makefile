@@ -14,7 +14,8 @@ PKGCONFIG := build/pkgconfig/libbpf.pc build/pkgconfig/libnl-route-3.0.pc
 RELEASE := -c release -Xswiftc -static-executable -Xswiftc -use-ld=lld -Xlinker -s -Xlinker --gc-sections \
 	-Xlinker --icf=all
 SWIFTPM := --pkg-config-path build/pkgconfig
-C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c Tests/*/Fixtures/*.c)
+C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c Tests/*/Fixtures/*.c \
+	scripts/bench/*.c)
 MAN_PAGES := $(wildcard man/*.1)
 SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash
 
@@ -23,10 +24,11 @@ DEMO_PACKAGES := python3 wget
 TEST_PACKAGES := bash-completion bpftool busybox-static clang-format curl dropbear-bin fish git hey iperf3 iproute2 jq \
 	libcap2-bin mandoc nginx-light openssh-client openssh-sftp-server podman procps python3-pip python3-yaml rsync \
 	shellcheck strace sudo systemd util-linux zsh
+BENCH_PACKAGES := aria2 rsync
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
-.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench matrix install setcap uninstall clean
+.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench install setcap uninstall clean
 
 all: build
 
@@ -72,18 +74,17 @@ test: deps-test build lint
 	$(Q)scripts/require-root "make test"
 	$(Q)$(SWIFT) test $(SWIFTPM)
 
+# QUICK=1: under 3 minutes; FULL=1: everything, for hours; CELLS="tcp/veth/* udp/*": those (--list names them). Only whole
+# runs write to docs/. trickle is only compared with; aioquic is for the QUIC cells. Both may be missing.
+BENCH_OPTIONS := $(if $(QUICK),--quick) $(if $(FULL),--full) $(if $(CELLS),--cells $(CELLS)) \
+	$(if $(QUICK)$(CELLS),,--output docs)
 bench: deps-test build
 	$(Q)scripts/require-root "make bench"
-	$(Q)scripts/bench $(BINARY)
-
-# MATRIX: options of the script, as in MATRIX="--cells 'tcp/veth/*'". trickle is only compared with; aioquic is for the
-# QUIC cells. Both may be missing.
-matrix: deps-test build
-	$(Q)scripts/require-root "make matrix"
+	$(Q)scripts/install-packages $(BENCH_PACKAGES)
 	$(Q)scripts/install-packages trickle 2>/dev/null || true
 	$(Q)build/quic/bin/python3 -c 'import aioquic' 2>/dev/null || { scripts/install-packages python3-venv && \
 		/usr/bin/python3 -m venv build/quic && build/quic/bin/pip install -q aioquic; } >/dev/null 2>&1 || true
-	$(Q)scripts/matrix $(BINARY) $(MATRIX)
+	$(Q)set -f; /usr/bin/python3 -B scripts/bench $(BINARY) $(BENCH_OPTIONS)
 
 lint: deps-test
 	$(Q)$(SWIFT) format lint --strict --recursive Package.swift Sources Tests

@@ -6,7 +6,7 @@ import Testing
 
 /// What a queue does to traffic that loopback is redirected to it.
 @Suite(.serialized) struct TrafficTests {
-    // Not faster: at 100 MB/s it measures what else the machine does; make matrix has those figures.
+    // Not faster: at 100 MB/s it measures what else the machine does; make bench has those figures.
     @Test(arguments: [(UInt64(50_000), 458), (5_000_000, 1472)])
     func `a queue holds its rate, and another one right after a change`(rate: UInt64, datagram: Int) async {
         await #expect(processExitsWith: .success) { [rate, datagram] in

@@ -187,7 +187,7 @@ import Testing
                 best[isLimited] = min(best[isLimited] ?? .infinity, completed.seconds)
             }
         }
-        // The other suites run beside it: make matrix has the figure.
+        // The other suites run beside it: make bench has the figure.
         #expect(try #require(best[true]) <= 4 * #require(best[false]))
     }
 }

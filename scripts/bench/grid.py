@@ -1,0 +1,94 @@
+"""Which cells are measured."""
+
+import itertools
+
+from limiters import LIMITERS, OWN, WRAPPERS
+from links import CONTROLS, PATHS
+
+PARTS = ("section", "path", "direction", "rate", "control", "flows", "limiter")
+TCP_RATES = ("50k", "500k", "5M", "50M", "200M")
+BOTH = ("down", "up")
+# Sections of which several cells at once don't disturb each other, and rates.
+HARMLESS, LOW = ("tcp", "fairness", "udp", "quic", "short", "reach"), ("50k", "200k", "500k", "1M", "2M", "5M")
+
+
+def cells(size):
+    """The names of the cells of a grid: "quick", "default" or "full"."""
+    grid = {"quick": _quick, "default": _default, "full": _full}[size]()
+    return list(dict.fromkeys("/".join(cell) for cell in grid if _exists(*cell)))
+
+
+def needs_machine(name):
+    section, _, _, rate, *_ = name.split("/")
+    return section not in HARMLESS or rate not in LOW
+
+
+def _exists(section, _path, direction, _rate, _control, flows, limiter):
+    """Not every tool does everything."""
+    if direction == "up" and limiter in ("wget", "aria2"):
+        return False
+    if section == "tcp" and flows != "1" and limiter in ("wget", "curl", "rsync"):
+        return False  # curl's limit is each transfer's
+    # Nothing has several uploads that trickle limits, and under it iperf3 -R fails.
+    return limiter != "trickle" or (direction, flows) == ("up", "1") or (section != "udp" and direction == "down")
+
+
+def _product(section, paths, directions, rates, controls, flows, limiters):
+    return itertools.product((section,), paths, directions, rates, controls, flows, limiters)
+
+
+def _quick():
+    yield from _product("tcp", ("veth",), ("down",), ("500k", "5M"), ("cubic",), ("1",), LIMITERS)
+    yield from _product("tcp", ("wan60",), BOTH, ("5M",), ("cubic",), ("1",), LIMITERS)
+    yield from _product("tcp", ("veth",), ("down",), ("50M",), ("cubic",), ("1",), ("none", "throttle", "tbf"))
+    yield from _product("reach", ("veth",), ("down",), ("1M",), ("static", "tree"), ("1",), ("throttle", "trickle"))
+    yield from _product("udp", ("veth",), ("up",), ("500k",), ("udp",), ("1",), ("throttle", "trickle"))
+    yield from _product("latency", ("veth",), ("down",), ("500k",), ("cubic",), ("1",), ("throttle", "curl", "htb"))
+    yield from _product("startup", ("veth",), ("down",), ("1M",), ("true",), ("1",), ("none", *WRAPPERS))
+    yield from _product("packets", ("veth",), ("down",), ("100G",), ("udp64",), ("1",), ("throttle",))
+    yield from _product("scaling", ("veth",), ("down",), ("100G",), ("runs",), ("1", "20"), ("throttle",))
+
+
+def _default():
+    all_of_them = ("none", *LIMITERS)
+    yield from _product("tcp", ("veth", "wan60"), BOTH, TCP_RATES[:4], ("cubic",), ("1",), all_of_them)
+    yield from _product("tcp", ("veth",), BOTH, ("200M",), ("cubic",), ("1",), all_of_them)
+    yield from _product("tcp", ("loopback", "wan20", "wan150"), BOTH, ("5M",), ("cubic",), ("1",), LIMITERS)
+    yield from _product("tcp", ("veth", "wan60"), BOTH, ("500k", "5M"), ("bbr",), ("1",), WRAPPERS)
+    yield from _product("tcp", ("veth",), BOTH, ("5M",), ("cubic",), ("4",), LIMITERS)
+    yield from _product("tcp", ("wan60",), BOTH, ("5M",), ("cubic",), ("16",), LIMITERS)
+    yield from _product("udp", ("veth", "wan60"), BOTH, ("500k",), ("udp",), ("1",), WRAPPERS)
+    yield from _product("quic", ("wan60",), BOTH, ("500k",), ("cubic",), ("1",), OWN)
+    yield from _product("short", ("veth",), ("down",), ("200k",), ("cubic",), ("1",), LIMITERS)
+    yield from _product("reach", ("veth",), ("down",), ("1M",), ("static", "tree"), ("1",), WRAPPERS)
+    yield from _product("latency", ("wan60",), ("down",), ("500k",), ("cubic",), ("1",), LIMITERS)
+    yield from _costs(("1", "10", "50", "200"), ("1", "100", "1000", "10000"), ("0", "8", "30", "60"))
+
+
+def _costs(runs, sockets, programs):
+    yield from _product("bystander", ("veth",), ("down",), ("500k",), ("udp64",), ("1",), ("throttle", "police", "htb"))
+    yield from _product("unlimited", ("veth",), ("down",), ("100G",), ("cubic",), ("1",), OWN)
+    yield from _product("unlimited", ("veth",), ("down",), ("100G",), ("udp64",), ("1",), (*OWN, "tbf", "htb", "hbm"))
+    yield from _product("packets", ("veth",), BOTH, ("100G",), ("udp64",), ("1",), ("throttle", "hbm"))
+    yield from _product("startup", ("veth",), ("down",), ("1M",), ("true",), ("1",), ("none", *WRAPPERS))
+    yield from _product("scaling", ("veth",), ("down",), ("100G",), ("runs",), runs, ("throttle",))
+    yield from _product("scaling", ("loopback",), ("down",), ("100G",), ("sockets",), sockets, ("throttle",))
+    yield from _product("scaling", ("veth",), ("down",), ("100G",), ("programs",), programs, ("throttle",))
+
+
+def _full():
+    for path in PATHS:
+        yield from _product("tcp", (path,), BOTH, TCP_RATES, CONTROLS, ("1", "4", "16"), ("none", *LIMITERS))
+        if path in ("veth", "wan60"):
+            yield from _product("udp", (path,), BOTH, ("50k", "500k", "5M"), ("udp",), ("1",), WRAPPERS)
+            yield from _product("quic", (path,), BOTH, ("50k", "500k", "2M"), ("cubic",), ("1",), OWN)
+            yield from _product("fairness", (path,), BOTH, ("5M",), CONTROLS, ("8",), OWN)
+            yield from _product("latency", (path,), ("down",), ("500k",), ("cubic",), ("1",), LIMITERS)
+    yield from _default()
+    yield from _product(
+        "bystander", ("veth",), BOTH, ("500k",), ("cubic", "udp64"), ("1",), (*OWN, "tbf", "htb", "hbm")
+    )
+    yield from _product(
+        "unlimited", ("veth",), BOTH, ("100G",), ("cubic", "udp64"), ("1",), (*OWN, "tbf", "htb", "hbm")
+    )
+    yield from _product("reach", ("veth", "wan60"), ("down",), ("1M",), ("static", "tree"), ("1",), WRAPPERS)

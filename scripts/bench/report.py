@@ -1,0 +1,333 @@
+"""What a bench writes: bench.json, bench.md and plots, all from the results; nothing is typed by hand."""
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+
+import plots
+from grid import PARTS
+from limiters import DESCRIPTIONS, LIMITERS, OWN
+from links import ROOT
+from transfers import NO_AIOQUIC
+
+# What throttle shall reach: ratios to the limit, or to the same without a run.
+GOALS = {"steady": (0.95, 1.05), "first second": (0, 1.25), "Jain": (0.9, 1), "ratio": (0.95, 9)}
+# Differences of less are noise: as a share, and in the row's own unit.
+NOISE = 0.1
+
+
+def text(value):
+    if isinstance(value, list):
+        return "–".join(text(part) for part in value)
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None else str(value).replace("|", "/").replace("\n", " ")
+
+
+def words(result):
+    return ", ".join(f"{key} {text(value)}" for key, value in result.items() if key != "series")
+
+
+def table(header, rows):
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    return "\n".join(lines + ["| " + " | ".join(text(cell) for cell in row) + " |" for row in rows])
+
+
+# The summary
+
+
+def median_error(rows, key="steady"):
+    return statistics.median(abs(row[key] - 1) * 100 for row in rows)
+
+
+def worst_error(rows):
+    return max(abs(row["steady"] - 1) * 100 for row in rows)
+
+
+def median_overshoot(key):
+    return lambda rows: statistics.median(max(0.0, row[key] - 1) * 100 for row in rows)
+
+
+def worst_overshoot(key):
+    return lambda rows: max(max(0.0, row[key] - 1) * 100 for row in rows)
+
+
+def median_of(key, scale=1):
+    return lambda rows: statistics.median(row[key] for row in rows) * scale
+
+
+def worst_of(key, scale=1):
+    return lambda rows: max(row[key] for row in rows) * scale
+
+
+def one_flow(row):
+    return row["section"] == "tcp" and row["control"] == "cubic" and row["flows"] == "1"
+
+
+def section(name, control=None, direction=None):
+    def chosen(row):
+        given = ((control, row["control"]), (direction, row["direction"]))
+        return row["section"] == name and all(wanted in (None, found) for wanted, found in given)
+
+    return chosen
+
+
+def down(row):
+    return one_flow(row) and row["direction"] == "down"
+
+
+def up(row):
+    return one_flow(row) and row["direction"] == "up"
+
+
+FIRST, WORST = "link first second", "link worst 100 ms"
+# Name, cells, the key that they need, what becomes of them, the least difference that counts. Less is better in all.
+MEASURES = (
+    ("download: error of the rate, median %", down, "steady", median_error, 0.5),
+    ("download: error of the rate, worst %", down, "steady", worst_error, 1),
+    ("upload: error of the rate, median %", up, "steady", median_error, 0.5),
+    ("upload: error of the rate, worst %", up, "steady", worst_error, 1),
+    ("application, first second: overshoot, median %", one_flow, "first second", median_overshoot("first second"), 3),
+    ("application, first second: overshoot, worst %", one_flow, "first second", worst_overshoot("first second"), 5),
+    ("link, first second: overshoot, median %", one_flow, FIRST, median_overshoot(FIRST), 3),
+    ("link, first second: overshoot, worst %", one_flow, FIRST, worst_overshoot(FIRST), 5),
+    ("link, worst 100 ms: overshoot, median %", one_flow, WORST, median_overshoot(WORST), 5),
+    ("link, worst 100 ms: overshoot, worst %", one_flow, WORST, worst_overshoot(WORST), 10),
+    ("sent again ‰, median", one_flow, "retransmits ‰", median_of("retransmits ‰"), 0.1),
+    ("sent again ‰, worst", one_flow, "retransmits ‰", worst_of("retransmits ‰"), 1),
+    ("processor s/GB, whole machine, median", one_flow, "cpu s/GB", median_of("cpu s/GB"), 0.1),
+    ("4 and 16 connections: error, worst %", lambda row: row["flows"] in ("4", "16"), "steady", worst_error, 1),
+    ("1 MB at 200 kB/s, start included: error %", section("short"), "steady", median_error, 0.5),
+    (
+        "request while at the limit, inside, ms",
+        section("latency"),
+        "inside median ms",
+        median_of("inside median ms"),
+        1,
+    ),
+    (
+        "request while at the limit, beside, ms",
+        section("latency"),
+        "beside median ms",
+        median_of("beside median ms"),
+        1,
+    ),
+    ("UDP upload: error of the rate, worst %", section("udp", direction="up"), "steady", worst_error, 1),
+    ("static program: error of the rate, %", section("reach", "static"), "steady", worst_error, 1),
+    ("four processes: error of the rate, %", section("reach", "tree"), "steady", worst_error, 1),
+    ("start-up, ms more than without", section("startup"), "more ms", median_of("more ms"), 0.5),
+    ("memory of its processes, peak, MB", section("startup"), "peak kB", median_of("peak kB", 1e-3), 0.5),
+    ("memory of its own, MB", section("startup"), "private kB", median_of("private kB", 1e-3), 0.2),
+    ("packets of 64 bytes a second, fewer by %", section("unlimited", "udp64"), "fewer %", median_of("fewer %"), 3),
+    ("others' packets of 64 bytes, fewer by %", section("bystander", "udp64"), "fewer %", median_of("fewer %"), 3),
+)
+
+
+def with_differences(results):
+    """Adds what is a difference to the same without a limiter."""
+    bare = [row["median ms"] for row in results if row["section"] == "startup" and row["limiter"] == "none"]
+    for row in results:
+        if row["section"] == "startup" and "median ms" in row and bare:
+            row["more ms"] = max(0.0, row["median ms"] - bare[0])
+        if "ratio" in row:
+            row["fewer %"] = max(0.0, (1 - row["ratio"]) * 100)
+    return results
+
+
+def key_of(row):
+    return tuple(row[part] for part in PARTS[:-1])
+
+
+def comparison(results, measure, limiters):
+    """A measure of each limiter, and of throttle in the same cells as each: not all have the same."""
+    _, chosen, key, combined, _ = measure
+    rows = {}
+    for row in results:
+        if chosen(row) and key in row:
+            rows.setdefault(row["limiter"], {})[key_of(row)] = row
+    own = rows.get("throttle", {})
+    values, same = {}, {}
+    for limiter in limiters:
+        found = rows.get(limiter, {})
+        if found:
+            values[limiter] = combined(list(found.values()))
+        shared = [cell for cell in found if cell in own]
+        if shared and limiter not in OWN:
+            same[limiter] = [combined([of[cell] for cell in shared]) for of in (found, own)]
+    return values, same
+
+
+def summary(results, limiters):
+    rows, better = [], []
+    for measure in MEASURES:
+        name, least = measure[0], measure[4]
+        values, same = comparison(results, measure, limiters)
+        if not values:
+            continue
+        best = min((value for limiter, value in values.items() if limiter != "none"), default=None)
+        shown = {limiter: text(values.get(limiter)) for limiter in limiters}
+        bold = [limiter for limiter, word in shown.items() if word == text(best) and limiter != "none"]
+        rows.append([name] + [f"**{word}**" if limiter in bold else word or "–" for limiter, word in shown.items()])
+        for limiter, (theirs, ours) in same.items():
+            if limiter != "none" and ours - theirs > max(least, NOISE * ours):
+                better.append(f"- {name}: {limiter} {text(theirs)}, throttle {text(ours)}")
+    return table(["", *limiters], rows), better
+
+
+def nearer_cells(results):
+    """Cells in which a peer's rate is nearer to the limit than throttle's by more than a hundredth."""
+    own = {key_of(row): row for row in results if row["limiter"] == "throttle" and "steady" in row}
+    found, total = [], 0
+    for row in results:
+        ours = own.get(key_of(row))
+        if row["limiter"] in (*OWN, "none") or "steady" not in row or ours is None:
+            continue
+        total += 1
+        if abs(ours["steady"] - 1) - abs(row["steady"] - 1) > 0.01:
+            found.append(f"- {name_of(row)}: {row['steady']:.3f}, throttle {ours['steady']:.3f}")
+    return found, total
+
+
+def name_of(row):
+    return "/".join(row[part] for part in PARTS)
+
+
+# Goals
+
+
+def missed(result):
+    """Goals that a cell missed."""
+    found = [
+        f"{name} {result[name]:.3f}"
+        for name, (least, most) in GOALS.items()
+        if name in result and not least <= result[name] <= most
+    ]
+    return found + ([result["missing"]] if "missing" in result else [])
+
+
+def goals(results):
+    own = [row for row in results if row["limiter"] in OWN and row.get("missing") != NO_AIOQUIC]
+    lines = [f"- {name_of(row)}: {', '.join(missed(row))}" for row in own if missed(row)]
+    return [f"Goals missed in {len(lines)} of {len(own)} cells of throttle.", "", *lines]
+
+
+# The documents
+
+
+def details(results):
+    parts = []
+    for name in dict.fromkeys(row["section"] for row in results):
+        rows = [row for row in results if row["section"] == name]
+        hidden = ("section", "series")
+        columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in hidden]
+        if "missing" in columns:  # last
+            columns.append(columns.pop(columns.index("missing")))
+        body = table(columns, [[row.get(column) for column in columns] for row in rows])
+        parts.append(f"<details><summary>{name}: {len(rows)} cells</summary>\n\n{body}\n\n</details>")
+    return parts
+
+
+def first_words(*command):
+    if not shutil.which(command[0]):
+        return f"{command[0]}: not installed"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return " ".join((done.stdout or done.stderr).strip().partition("\n")[0].split()[:3])
+
+
+def versions(binary):
+    commands = [("wget", "--version"), ("curl", "--version"), ("rsync", "--version")]
+    commands += [("aria2c", "--version"), ("trickle", "-V"), ("iperf3", "--version"), ("tc", "-V"), ("nginx", "-v")]
+    return [f"throttle {first_words(binary, '--version')}"] + [first_words(*command) for command in commands]
+
+
+def about(options, seconds, busy_before):
+    commit = first_words("git", "-C", ROOT, "rev-parse", "--short", "HEAD")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": commit,
+        "grid": " ".join(options.cells) or options.size,
+        "seconds": round(seconds),
+        "kernel": platform.release(),
+        "processors busy before": f"{busy_before:.0%}",
+        "machine": f"{os.cpu_count()} processors ({platform.machine()}), {memory:.0f} GB",
+        "versions": versions(options.binary),
+        "binary MB": round(os.path.getsize(options.binary) / 1e6, 1),
+    }
+
+
+EXPLANATION = """\
+Rates are compared with the limit. What the application got (`steady`) counts once the transfer is steady. What crossed
+the link is counted by the receiver's device, each 20 ms: it has in it what was sent again, what is dropped behind the
+link, and what waits in the receiver's queue or buffer. Of a tool's download the application's part is what it has
+written, of its upload what the link carried. tc's limits count frames, so 4 to 5 % less payload comes in.
+
+The wan paths are two TAP devices with a delay between them (`wan.c`), and lose nothing. On veth a queue at the receiver
+holds the sender back too, as the sender's buffer stays full meanwhile. On loopback segments of both ends count as sent.
+TCP is iperf3's; that of tools, processes and the static program comes from nginx or goes to a sink. The static program
+(`raw.c`) has no libc and makes its own system calls, as Go's programs do; Go itself would be 330 MB to install.
+
+Up to 5 MB/s several cells are measured at a time, all else alone. Processor time is the whole machine's, of cells that
+were alone, with all that sends, receives and carries.
+"""
+
+
+def markdown(results, header, images):
+    limiters = [name for name in ("none", *LIMITERS) if any(row["limiter"] == name for row in results)]
+    compared, better = summary(results, limiters)
+    nearer, total = nearer_cells(results)
+    missing = dict.fromkeys(f"{row['limiter']}: {row['missing']}" for row in results if "missing" in row)
+    parts = [
+        "# Bench",
+        "Written by `make bench`; see `scripts/bench`. Raw results: [bench.json](bench.json).",
+        table(
+            ["", ""], [(key, ", ".join(value) if isinstance(value, list) else value) for key, value in header.items()]
+        ),
+        "\n".join(f"- {name}: {DESCRIPTIONS[name]}" for name in limiters),
+        "## Side by side",
+        "Less is better in all rows. The best is bold; not all limiters have the same cells.",
+        compared,
+        EXPLANATION,
+        "## Where a peer did better",
+        "By more than a tenth and what is noise. The figures are of the cells that both have.",
+        "\n".join(better) or "Nowhere, in the rows above.",
+        f"In {len(nearer)} of {total} cells a peer's rate was nearer to the limit by more than a hundredth:",
+        "\n".join(nearer) or "None.",
+        "## Plots",
+        "\n\n".join(f"![{name}]({name})" for name in images),
+        "## Goals",
+        "\n".join(goals(results)),
+        "## What gave no figures",
+        "\n".join(f"- {line}" for line in missing) or "Nothing.",
+        "## All cells",
+        *details(results),
+    ]
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+def compact(value):
+    """Four digits are more than are exact."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    return [compact(part) for part in value] if isinstance(value, list) else value
+
+
+def write(options, results, seconds, busy_before):
+    header, results = about(options, seconds, busy_before), with_differences(results)
+    os.makedirs(options.output, exist_ok=True)
+    limiters = [name for name in LIMITERS if any(row["limiter"] == name for row in results)]
+    drawn = plots.all_plots(results, limiters)
+    cells = ",\n".join(json.dumps({key: compact(value) for key, value in row.items()}) for row in results)
+    files = dict(drawn)
+    files["bench.json"] = f'{{"about": {json.dumps(header)},\n"cells": [\n{cells}\n]}}\n'
+    files["bench.md"] = markdown(results, header, list(drawn))
+    for name, content in files.items():
+        with open(f"{options.output}/{name}", "w", encoding="utf-8") as file:
+            file.write(content)
+    print("\n\n".join(details(results)) if options.cells else summary(results, ["none", *limiters])[0])
+    print("\n" + "\n".join(goals(results)))
+    print(f"\n{len(results)} cells in {seconds:.0f} s: {options.output}/bench.md")
