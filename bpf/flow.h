@@ -107,4 +107,25 @@ static __always_inline __u32 flow_local_port(const struct bpf_sock_tuple *tuple,
 	return port & 0xffff;
 }
 
+/*
+ * Whether a packet is for none of the marked ports, told as cheaply as can be: the packets of all others come
+ * here. False where it can't be told so. A packet at ingress begins with its Ethernet header; where that is
+ * longer, it isn't of these protocols.
+ */
+static __always_inline bool flow_misses(struct __sk_buff *skb, const __u8 *marks)
+{
+	const __u8 *data = (void *)(long)skb->data;
+	const __u8 *end = (void *)(long)skb->data_end;
+	const __u8 *header = data + ETH_HLEN;
+	__u32 port;
+
+	if (header + sizeof(struct ipv6hdr) > end)
+		return false;
+	header += skb->protocol == bpf_htons(ETH_P_IP) ? (header[0] & 0xf) * 4 : sizeof(struct ipv6hdr);
+	if (header + 4 > end)
+		return false;
+	port = header[2] << 8 | header[3];
+	return !marks[port & 0xffff];
+}
+
 #endif

@@ -73,8 +73,8 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	bool found;
 
 	/* A VLAN's device will see what has a tag; a macvlan's, what was in the queue already. */
-	if (!run.queue.device || skb->vlan_present || skb->priority == THROTTLE_TCP_CLASS ||
-	    skb->priority == THROTTLE_REST_CLASS)
+	if (!run.queue.device || flow_misses(skb, ports) || skb->vlan_present ||
+	    skb->priority == THROTTLE_TCP_CLASS || skb->priority == THROTTLE_REST_CLASS)
 		return false;
 	protocol = flow_read(skb, &tuple, &size);
 	if (protocol < 0 || !ports[flow_local_port(&tuple, size)])
