@@ -19,6 +19,7 @@ import types
 
 import costs
 import grid
+import groups
 import links
 import meters
 import processes
@@ -33,6 +34,7 @@ SECTIONS = {
     "quic": transfers.quic,
     "short": transfers.short,
     "reach": transfers.reach,
+    "groups": groups.groups,
     "latency": costs.latency,
     "bystander": costs.bystander,
     "unlimited": costs.unlimited,

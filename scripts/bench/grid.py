@@ -9,7 +9,7 @@ PARTS = ("section", "path", "direction", "rate", "control", "flows", "limiter")
 TCP_RATES = ("50k", "500k", "5M", "50M", "200M")
 BOTH = ("down", "up")
 # Sections of which several cells at once don't disturb each other, and rates.
-HARMLESS, LOW = ("tcp", "fairness", "udp", "quic", "short", "reach"), ("50k", "200k", "500k", "1M", "2M", "5M")
+HARMLESS, LOW = ("tcp", "fairness", "udp", "quic", "short", "reach", "groups"), ("50k", "200k", "500k", "1M", "2M", "5M")
 
 
 def cells(size):
@@ -62,6 +62,7 @@ def _default():
     yield from _product("short", ("veth",), ("down",), ("200k",), ("cubic",), ("1",), LIMITERS)
     yield from _product("reach", ("veth",), ("down",), ("1M",), ("static", "tree"), ("1",), WRAPPERS)
     yield from _product("latency", ("wan60",), ("down",), ("500k",), ("cubic",), ("1",), LIMITERS)
+    yield from _product("groups", ("veth",), BOTH, ("500k", "5M"), ("cubic",), ("1", "4", "16"), OWN)
     yield from _costs(("1", "10", "50", "200"), ("1", "100", "1000", "10000"), ("0", "8", "30", "60"))
 
 
@@ -83,6 +84,8 @@ def _full():
             yield from _product("udp", (path,), BOTH, ("50k", "500k", "5M"), ("udp",), ("1",), WRAPPERS)
             yield from _product("quic", (path,), BOTH, ("50k", "500k", "2M"), ("cubic",), ("1",), OWN)
             yield from _product("fairness", (path,), BOTH, ("5M",), CONTROLS, ("8",), OWN)
+            rates = ("50k", "500k", "5M", "50M")
+            yield from _product("groups", (path,), BOTH, rates, ("cubic",), ("1", "4", "16"), OWN)
             yield from _product("latency", (path,), ("down",), ("500k",), ("cubic",), ("1",), LIMITERS)
     yield from _default()
     yield from _product(
