@@ -28,7 +28,7 @@ BENCH_PACKAGES := aria2 rsync
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
-.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench install setcap uninstall clean
+.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench picture install setcap uninstall clean
 
 all: build
 
@@ -85,6 +85,11 @@ bench: deps-test build
 	$(Q)build/quic/bin/python3 -c 'import aioquic' 2>/dev/null || { scripts/install-packages python3-venv && \
 		/usr/bin/python3 -m venv build/quic && build/quic/bin/pip install -q aioquic; } >/dev/null 2>&1 || true
 	$(Q)set -f; /usr/bin/python3 -B scripts/bench $(BINARY) $(BENCH_OPTIONS)
+
+# The README's picture, from a real run.
+picture: deps-test build
+	$(Q)scripts/require-root "make picture"
+	$(Q)scripts/picture $(BINARY) docs/progress.svg
 
 lint: deps-test
 	$(Q)$(SWIFT) format lint --strict --recursive Package.swift Sources Tests

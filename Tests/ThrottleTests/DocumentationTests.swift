@@ -117,4 +117,66 @@ import Testing
             #expect(files.contains { $0.contains("func \(test)(") || $0.contains("func `\(test)`(") }, "\(test)")
         }
     }
+
+    private static let root = #filePath.replacing("/Tests/ThrottleTests/DocumentationTests.swift", with: "")
+
+    /// Those for people, with their paths from the root.
+    private static func documents() throws -> [String] {
+        let others = try Descriptor(opening: "\(root)/docs", O_RDONLY | O_DIRECTORY).entries(CInt(DT_REG))
+        return ["README.md", "CONTRIBUTING.md", "SECURITY.md"]
+            + others.filter { $0.hasSuffix(".md") }.map { "docs/\($0)" }
+    }
+
+    /// Without comments and blocks of code, which are no text.
+    private static func prose(_ document: String) throws -> String {
+        try text(document).replacing(/(?s)<!--.*?-->/, with: "").replacing(/(?ms)^ *```.*?^ *```$/, with: "")
+    }
+
+    /// What GitHub makes of the headings.
+    private static func anchors(_ document: String) throws -> [String] {
+        try prose(document).matches(of: /(?m)^#+ (.+)$/).map { heading in
+            let kept = heading.1.lowercased().filter { $0.isLetter || $0.isNumber || "-_ ".contains($0) }
+            return kept.replacing(" ", with: "-")
+        }
+    }
+
+    /// A path with the `..` in it resolved.
+    private static func resolved(_ path: String, in document: String) -> String {
+        let folder = document.split(separator: "/").dropLast()
+        return path.split(separator: "/").reduce(into: Array(folder)) { parts, part in
+            if part == ".." { _ = parts.popLast() } else { parts.append(part) }
+        }.joined(separator: "/")
+    }
+
+    @Test func `links between documents lead somewhere`() throws {
+        var count = 0
+        for document in try DocumentationTests.documents() {
+            for link in try DocumentationTests.prose(document).matches(of: /\]\(([^)#\s]*)(?:#([^)\s]+))?\)/) {
+                let path = String(link.1)
+                if path.contains("://") { continue }
+                count += 1
+                let target = path.isEmpty ? document : DocumentationTests.resolved(path, in: document)
+                guard access("\(DocumentationTests.root)/\(target)", F_OK) == 0 else {
+                    Issue.record("\(document): no \(target)")
+                    continue
+                }
+                guard let anchor = link.2 else { continue }
+                #expect(
+                    try DocumentationTests.anchors(target).contains(String(anchor)), "\(document): \(target)#\(anchor)")
+            }
+        }
+        #expect(count > 40)
+    }
+
+    @Test func `files that documents name are there`() throws {
+        let pattern = /`((?:Sources|Tests|bpf|docs|scripts|man|completions)\/[\w.\/-]+)`/
+        var count = 0
+        for document in try DocumentationTests.documents() {
+            for name in try DocumentationTests.prose(document).matches(of: pattern) {
+                count += 1
+                #expect(access("\(DocumentationTests.root)/\(name.1)", F_OK) == 0, "\(document): \(name.1)")
+            }
+        }
+        #expect(count > 20)
+    }
 }
