@@ -5,7 +5,8 @@ import Units
 /// What a live run says of itself: what is needed of its report.
 public struct LiveRun: Sendable {
     public let record: RunRecord
-    public let traffic: Traffic
+    /// nil where nobody answers: its guard was killed, and the limit holds by police alone.
+    public let traffic: Traffic?
 
     /// The part of the report that is read here; throttle-run(1) has the schema.
     public struct Traffic: Decodable, Sendable {
@@ -34,9 +35,14 @@ public struct LiveRun: Sendable {
 public struct LiveRuns {
     public init() {}
 
-    /// All that answer, in the order of their starts.
+    /// All, in the order of their starts.
     public func all() -> [LiveRun] {
-        collect().compactMap { place in try? place.ask(ControlRequest()) }
+        let answers = collect().map { place in
+            (try? place.ask(ControlRequest())) ?? LiveRun(record: place.record, traffic: nil)
+        }
+        // Those that said nothing may just have ended.
+        let records = answers.contains { $0.traffic == nil } ? collect().map(\.record) : []
+        return answers.filter { $0.traffic != nil || records.contains($0.record) }
             .sorted { ($0.record.started, $0.record.pid) < ($1.record.started, $1.record.pid) }
     }
 

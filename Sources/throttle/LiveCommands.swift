@@ -47,8 +47,9 @@ struct ListCommand: ParsableCommand {
     private struct Row: Encodable {
         struct Direction: Encodable {
             let limit_bytes_per_second: UInt64?
-            let bytes_per_second: Double
-            let total_bytes: UInt64
+            /// Neither, where the run doesn't answer.
+            var bytes_per_second: Double?
+            var total_bytes: UInt64?
         }
 
         let id: String
@@ -63,15 +64,18 @@ struct ListCommand: ParsableCommand {
 
         init(_ run: LiveRun, _ before: [LiveRun]) {
             let earlier = before.first { $0.record == run.record }?.traffic
-            let seconds = run.traffic.elapsed_seconds - (earlier?.elapsed_seconds ?? 0)
-            let isWire = run.traffic.count == "wire"
-            func direction(_ path: KeyPath<LiveRun.Traffic, LiveRun.Traffic.Direction>) -> Direction {
-                let bytes =
-                    isWire ? path.appending(path: \.passed_wire_bytes) : path.appending(path: \.passed_payload_bytes)
-                let total = run.traffic[keyPath: bytes]
+            func direction(
+                _ path: KeyPath<LiveRun.Traffic, LiveRun.Traffic.Direction>, _ asked: UInt64?
+            ) -> Direction {
+                guard let traffic = run.traffic else { return Direction(limit_bytes_per_second: asked) }
+                let bytes: KeyPath<LiveRun.Traffic, UInt64> =
+                    traffic.count == "wire"
+                    ? path.appending(path: \.passed_wire_bytes) : path.appending(path: \.passed_payload_bytes)
+                let total = traffic[keyPath: bytes]
                 let passed = total - min(total, earlier?[keyPath: bytes] ?? 0)
+                let seconds = traffic.elapsed_seconds - (earlier?.elapsed_seconds ?? 0)
                 return Direction(
-                    limit_bytes_per_second: run.traffic[keyPath: path].limit_bytes_per_second,
+                    limit_bytes_per_second: traffic[keyPath: path].limit_bytes_per_second,
                     bytes_per_second: Double(passed) / max(seconds, 0.001), total_bytes: total)
             }
             id = run.record.id
@@ -79,18 +83,17 @@ struct ListCommand: ParsableCommand {
             group = run.record.group
             pid = run.record.pid
             command = run.record.command
-            age_seconds = run.traffic.elapsed_seconds
-            planes = run.traffic.planes
-            download = direction(\.download)
-            upload = direction(\.upload)
+            age_seconds = run.traffic?.elapsed_seconds ?? Double(max(0, time(nil) - run.record.started))
+            planes = run.traffic?.planes ?? []
+            download = direction(\.download, run.record.down)
+            upload = direction(\.upload, run.record.up)
         }
 
         var cells: [String] {
             [
                 id, name.printable, group ?? "-", age, rate(download), rate(upload),
-                "\(Scaled(Double(download.total_bytes), unit: "B"))",
-                "\(Scaled(Double(upload.total_bytes), unit: "B"))",
-                planes.joined(separator: "+"), command.joined(separator: " ").printable,
+                total(download), total(upload), planes.isEmpty ? "-" : planes.joined(separator: "+"),
+                command.joined(separator: " ").printable,
             ]
         }
 
@@ -101,8 +104,12 @@ struct ListCommand: ParsableCommand {
                 : seconds < 3600 ? "\(seconds / 60)m\(seconds % 60)s" : "\(seconds / 3600)h\(seconds / 60 % 60)m"
         }
 
+        private func total(_ direction: Direction) -> String {
+            direction.total_bytes.map { "\(Scaled(Double($0), unit: "B"))" } ?? "-"
+        }
+
         private func rate(_ direction: Direction) -> String {
-            let rate = direction.bytes_per_second
+            guard let rate = direction.bytes_per_second else { return "-" }
             guard let limit = direction.limit_bytes_per_second else { return "\(Scaled(rate, unit: "B/s"))" }
             return "\(Scaled(rate, of: Double(limit), unit: "B/s"))"
         }

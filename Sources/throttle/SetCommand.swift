@@ -53,9 +53,11 @@ struct SetCommand: ParsableCommand {
         request.up = rates.up.map { $0.bytesPerSecond ?? 0 }
         let place = try LiveRuns().find(id ?? "")
         let changed = try place.ask(request).traffic
-        func limit(_ rate: UInt64?) -> Rate { Rate(bytesPerSecond: rate ?? 0) }
+        func limit(_ direction: LiveRun.Traffic.Direction?) -> Rate {
+            Rate(bytesPerSecond: direction?.limit_bytes_per_second ?? 0)
+        }
         print(
-            "\(place.record.id) (\(place.record.name.printable)): down \(limit(changed.download.limit_bytes_per_second)),"
-                + " up \(limit(changed.upload.limit_bytes_per_second))")
+            "\(place.record.id) (\(place.record.name.printable)): down \(limit(changed?.download)),"
+                + " up \(limit(changed?.upload))")
     }
 }

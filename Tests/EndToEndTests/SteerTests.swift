@@ -15,8 +15,8 @@ import Testing
         struct Run: Decodable {
             struct Direction: Decodable {
                 let limit_bytes_per_second: UInt64?
-                let bytes_per_second: Double
-                let total_bytes: UInt64
+                let bytes_per_second: Double?
+                let total_bytes: UInt64?
             }
 
             let id: String
@@ -124,6 +124,21 @@ import Testing
         #expect(try stats("\(child.pid)").download.limit_bytes_per_second == 2_000_000)
         child.closeInput()
         #expect(poll { (try? lab.require([throttlePath, "list"]).contains("\(child.pid)")) == false })
+    }
+
+    @Test func runWithoutItsGuardIsListedButDoesNotAnswer() throws {
+        let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
+        try child.waitForOutput("ready")
+        #expect(poll { (try? stats("\(child.pid)")) != nil })
+        for pid in lab.cgroup.processes where pid != child.pid { kill(pid, SIGKILL) }
+        #expect(poll { (try? lab.require([throttlePath, "list"]).contains("sh -c")) == true })
+        let run = try #require(try listed("\(child.pid)"))
+        #expect(run.planes == [] && run.download.bytes_per_second == nil)
+        #expect(run.download.limit_bytes_per_second == 50_000)
+        #expect(try lab.run([throttlePath, "set", "\(child.pid)", "-d", "1M"]).ending == .exited(125))
+        child.closeInput()
+        #expect(try child.wait().ending == .exited(0))
+        #expect(try listed("\(child.pid)") == nil)
     }
 
     @Test func otherUsersReachNoRunOfOurs() throws {
