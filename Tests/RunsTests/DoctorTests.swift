@@ -123,7 +123,7 @@ import Units
 
     @Test(
         arguments: [
-            (1, 1, .ok), (0.85, 1.05, .ok), (0.7, 1, .degraded), (1, 1.2, .degraded), (0.4, 1, .broken),
+            (1, 1, .ok), (0.75, 1.1, .ok), (0.65, 1, .degraded), (1, 1.2, .degraded), (0.4, 1, .broken),
             (1, 1.4, .broken), (0.7, 1.4, .broken), (0, 1, .broken), (0, 0, .broken),
         ] as [(Double, Double, Finding.Level)])
     func `what was achieved decides`(down: Double, up: Double, level: Finding.Level) {
