@@ -32,6 +32,12 @@ extension Descriptor {
         self.init(owning: owned.release())
     }
 
+    /// Sends `text`, of less than a kilobyte, at once. If nobody reads it any more that is an error, and no SIGPIPE.
+    public func send(_ text: String) throws(Errno) {
+        let bytes = Array(text.utf8)
+        if Glibc.send(rawValue, bytes, bytes.count, CInt(MSG_NOSIGNAL)) < 0 { throw Errno(rawValue: errno) }
+    }
+
     /// No call on this socket waits longer.
     public func setTimeout(milliseconds: Int) {
         var time = timeval(tv_sec: milliseconds / 1000, tv_usec: milliseconds % 1000 * 1000)

@@ -116,12 +116,19 @@ extension RecordDirectory {
         throw SystemError("join", "the group of \(path)/\(record)", errno: .permissionDenied)
     }
 
+    /// A run that waited too long for its request, as where the machine is busy, has hung up: it is asked again.
     private func send(_ request: ControlRequest, to record: String) throws(Errno) -> Descriptor {
-        let socket = try reach(record + ControlSocket.suffix)
-        socket.setTimeout(milliseconds: 2000)
-        try socket.write(json(request))
-        shutdown(socket.rawValue, CInt(SHUT_WR))
-        return socket
+        for _ in 0..<10 {
+            let socket = try reach(record + ControlSocket.suffix)
+            socket.setTimeout(milliseconds: 2000)
+            do throws(Errno) { try socket.send(json(request)) } catch {
+                if error == .brokenPipe { continue }
+                throw error
+            }
+            shutdown(socket.rawValue, CInt(SHUT_WR))
+            return socket
+        }
+        throw .brokenPipe
     }
 
     /// Connects to a socket here. One whose run has only just started may not be there yet.

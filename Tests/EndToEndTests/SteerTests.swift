@@ -141,6 +141,23 @@ import Testing
         #expect(try listed("\(child.pid)") == nil)
     }
 
+    /// The run hangs up on who connects and then says nothing for long, as happens on a busy machine; strace(1) is slow
+    /// here. It would kill who writes then with SIGPIPE.
+    @Test func whoAsksTooSlowlyAsksAgain() throws {
+        let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
+        try child.waitForOutput("ready")
+        #expect(poll { (try? listed("\(child.pid)")) != nil })
+        let delaying = ["-e", "trace=sendto", "-e", "inject=sendto:delay_enter=500000:when=1"]
+        let trace = "\(lab.folder)/trace"
+        let completed = try lab.run(
+            ["strace", "-f", "-qq", "-o", trace] + delaying + [throttlePath, "stats", "\(child.pid)", "--json"])
+        #expect(completed.ending == .exited(0), "\(completed.stderr)")
+        #expect(try Stats(completed.stdout).download.limit_bytes_per_second == 50_000)
+        #expect(try String(contentsOfFile: trace, encoding: .utf8).contains("EPIPE"))
+        child.closeInput()
+        #expect(try child.wait().ending == .exited(0))
+    }
+
     @Test func otherUsersReachNoRunOfOurs() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
