@@ -18,6 +18,7 @@ C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/
 	scripts/bench/*.c)
 MAN_PAGES := $(wildcard man/*.1)
 SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash
+GUEST_FILES := $(wildcard Tests/Guests/*)
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
 DEMO_PACKAGES := python3 wget
@@ -25,10 +26,12 @@ TEST_PACKAGES := bash-completion bpftool busybox-static clang-format curl dropbe
 	libcap2-bin mandoc nginx-light openssh-client openssh-sftp-server podman procps python3-pip python3-yaml rsync \
 	shellcheck strace sudo systemd util-linux zsh
 BENCH_PACKAGES := aria2 rsync
+KERNELS_PACKAGES := cpio debian-archive-keyring kmod python3 qemu-system-x86
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
-.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench picture install setcap uninstall clean
+.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench picture test-kernels install setcap \
+	uninstall clean
 
 all: build
 
@@ -91,10 +94,16 @@ picture: deps-test build
 	$(Q)scripts/require-root "make picture"
 	$(Q)scripts/picture $(BINARY) docs/progress.svg
 
+# KERNELS: which guests, as in KERNELS="6.1 systemd". All it boots is fetched into build/kernels, once.
+test-kernels: build
+	$(Q)scripts/install-packages $(KERNELS_PACKAGES)
+	$(Q)scripts/test-kernels $(BINARY) $(KERNELS)
+
 lint: deps-test
 	$(Q)$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)shellcheck $(SHELL_FILES)
+	$(Q)shellcheck -x $(GUEST_FILES)
 	$(Q)mandoc -T lint -W warning $(MAN_PAGES)
 	$(Q)! grep -rnE '^import Foundation$$|String\(format:' Sources # would make the binary 44 MB larger
 

@@ -1,0 +1,102 @@
+# shellcheck shell=sh
+# Transfers in runs, and the networks that they go over; sourced behind check.sh.
+NEAR4=10.9.0.1 FAR4=10.9.0.2 FAR6=fd09::2
+OMIT=1 SECONDS_LONG=4
+
+# A veth pair from here, "near", to a namespace, "far".
+make_network() {
+    ip link set lo up &&
+    ip netns add far &&
+    ip link add near type veth peer name far netns far &&
+    ip addr add "$NEAR4/24" dev near &&
+    ip -6 addr add fd09::1/64 dev near nodad &&
+    ip link set near up &&
+    ip -n far addr add "$FAR4/24" dev far &&
+    ip -n far -6 addr add "$FAR6/64" dev far nodad &&
+    ip -n far link set far up &&
+    ip -n far link set lo up &&
+    # Else a connection starts with what an earlier one has learnt.
+    sysctl -q net.ipv4.tcp_no_metrics_save=1
+    in_far sysctl -q net.ipv4.tcp_no_metrics_save=1
+    wait_for ping -c 1 -W 1 "$FAR4"
+}
+
+in_far() { nsenter --net=/run/netns/far "$@"; }
+
+# listens PID PORT
+listens() { grep -q ":$(printf %04X "$2") .* 0A " "/proc/$1/net/tcp" "/proc/$1/net/tcp6"; }
+
+# serve ADDRESS [PORT]: serves one iperf3 there; ended with the check.
+serve() {
+    port=${2:-5201}
+    case $1 in
+    127.* | ::1) iperf3 -s -1 -p "$port" >/dev/null 2>&1 & ;;
+    *) nsenter --net=/run/netns/far iperf3 -s -1 -p "$port" >/dev/null 2>&1 & ;;
+    esac
+    later "kill $!"
+    wait_for listens $! "$port" || fail "the server doesn't listen"
+}
+
+# transfer down|up ADDRESS RATE [OPTION...]: an iperf3 in a run with these options, with the congestion control CONTROL
+# and programs attached by ATTACH. Sets what `measure` does.
+transfer() {
+    direction=$1 address=$2 rate=$3
+    shift 3
+    serve "$address"
+    [ "$direction" = down ] && reverse=-R || reverse=
+    # shellcheck disable=SC2086 # no word, or several
+    timeout -k 5 90 throttle run "--$direction" "$rate" --stats=json --stats-file "$T/report.json" \
+        ${ATTACH:+--attach $ATTACH} "$@" -- iperf3 -c "$address" -J $reverse -O "$OMIT" -t "$SECONDS_LONG" \
+        -C "${CONTROL:-cubic}" >"$T/iperf.json" 2>"$T/errors" </dev/null
+    status=$?
+    [ "$status" = 0 ] || fail "status $status: $(jq -r .error "$T/iperf.json" 2>&1) $(tail -n 2 "$T/errors")"
+    measure
+}
+
+# Sets ratio (what the receiver got to the limit), retransmits, drops (of police and queue), delay (in the queue, ms)
+# and planes.
+measure() {
+    jq -nr --slurpfile report "$T/report.json" --slurpfile iperf "$T/iperf.json" --arg direction "$direction" '
+        $report[0] as $run | $iperf[0].end as $totals | $run[$direction + "load"] as $side |
+        [$totals.sum_received.bits_per_second / 8 / $side.limit_bytes_per_second * 1000 | round / 1000,
+        $totals.sum_sent.retransmits, $side.dropped_packets + ($side.queue_dropped_packets // 0),
+        ($side.queue_delay_average_seconds // 0 | . * 1000 | round), $side.verdict, $run.attach_method,
+        $totals.sender_tcp_congestion, ($run.planes | join("+"))] | join(" ")' >"$T/measured" || fail "no figures"
+    read -r ratio retransmits drops delay verdict attached sender planes <"$T/measured"
+    note "ratio=$ratio"
+    equal "$verdict" throttled "the verdict"
+    equal "$attached" "${ATTACH:-link}" "how programs were attached"
+    equal "$sender" "${CONTROL:-cubic}" "the congestion control"
+}
+
+has_plane() {
+    case +$planes+ in
+    *"+$1+"*) ;;
+    *) fail "no $1 among the planes $planes: $(jq -r .shape_obstacle "$T/report.json")" ;;
+    esac
+}
+
+# A download by the queue loses nothing, and comes in at the limit.
+shaped() {
+    transfer down "$@"
+    note "retransmits=$retransmits" "delay=$delay"
+    has_plane shape
+    within 0.95 1.05 "$ratio" "the ratio"
+    equal "$drops" 0 "the number of dropped packets"
+}
+
+# An upload by pace loses nothing.
+paced() {
+    transfer up "$@"
+    note "retransmits=$retransmits"
+    has_plane pace
+    within 0.95 1.05 "$ratio" "the ratio"
+    equal "$retransmits" 0 "the number of retransmits"
+}
+
+policed() {
+    transfer down "$@" --mode police
+    note "drops=$drops"
+    equal "$planes" "$(echo "$planes" | sed 's/+shape//')" "the list of planes"
+    within 0.8 1.2 "$ratio" "the ratio"
+}
