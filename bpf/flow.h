@@ -97,14 +97,17 @@ static __always_inline int flow_read(struct __sk_buff *skb, struct bpf_sock_tupl
 	return -1;
 }
 
-static __always_inline __u32 flow_local_port(const struct bpf_sock_tuple *tuple, __u32 size)
+/* A port as the index of an array. The verifier of Linux 5.10 knows no bounds of what was swapped or put
+ * together, and the compiler too well that it has them. */
+static __always_inline __u32 flow_index(__u32 port)
 {
-	__u32 port = bpf_ntohs(size == sizeof(tuple->ipv4) ? tuple->ipv4.dport : tuple->ipv6.dport);
-
-	/* The verifier of Linux 5.10 knows no bounds of what was swapped, and the compiler too well that it
-	 * has them. */
 	asm volatile("" : "+r"(port));
 	return port & 0xffff;
+}
+
+static __always_inline __u32 flow_local_port(const struct bpf_sock_tuple *tuple, __u32 size)
+{
+	return flow_index(bpf_ntohs(size == sizeof(tuple->ipv4) ? tuple->ipv4.dport : tuple->ipv6.dport));
 }
 
 /*
@@ -125,7 +128,7 @@ static __always_inline bool flow_misses(struct __sk_buff *skb, const __u8 *marks
 	if (header + 4 > end)
 		return false;
 	port = header[2] << 8 | header[3];
-	return !marks[port & 0xffff];
+	return !marks[flow_index(port)];
 }
 
 #endif
