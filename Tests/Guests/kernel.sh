@@ -179,6 +179,18 @@ check_group() {
     within 0.43 0.57 "$first" "the share of the first"
 }
 
+# A limited peer within an exempt network; then all of that network exempt.
+check_scope() {
+    shaped "$FAR4" 1M --except 10.0.0.0/8 --only "$FAR4"
+    serve "$FAR4"
+    throttle run -d 100k --except 10.9.0.0/24 --stats=json --stats-file "$T/report.json" -- \
+        iperf3 -c "$FAR4" -J -R -t 2 >"$T/iperf.json" 2>"$T/errors" || fail "$(tail -n 2 "$T/errors")"
+    equal "$(jq -r .download.verdict "$T/report.json")" exempt "the verdict"
+    exempt=$(jq '.end.sum_received.bits_per_second / 800000' "$T/iperf.json")
+    note "exempt=$(calculate "$exempt")"
+    within 3 1000000 "$exempt" "the exempt peer's rate over the limit"
+}
+
 # Ends
 
 check_linger_keep() {
@@ -286,6 +298,7 @@ check nested check_nested
 check ip-netns-exec check_ip_netns_exec
 check set check_set
 check group check_group
+check scope check_scope
 check linger-keep check_linger_keep
 check kill-wrapper check_kill_wrapper
 check kill-guard check_kill_guard
