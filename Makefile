@@ -3,8 +3,12 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+# Debian's packages have vendor-completions.
+ZSH_FUNCTIONS ?= $(PREFIX)/share/zsh/site-functions
 CLANG ?= clang
 SWIFT ?= swift
+
+VERSION := $(shell sed -n 's/^let version = "\(.*\)"$$/\1/p' Sources/throttle/Version.swift)
 
 BINARY := .build/release/throttle
 OBJECTS := build/bpf/limits.bpf.o build/bpf/limits-v2.bpf.o build/bpf/planes.bpf.o
@@ -19,7 +23,8 @@ SWIFTPM := --pkg-config-path build/pkgconfig
 C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c Tests/*/Fixtures/*.c \
 	scripts/bench/*.c)
 MAN_PAGES := $(wildcard man/*.1)
-SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash
+SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash \
+	debian/throttle.postinst debian/throttle.postrm
 GUEST_FILES := $(wildcard Tests/Guests/*)
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
@@ -29,11 +34,12 @@ TEST_PACKAGES := bash-completion bpftool busybox-static clang-format curl dropbe
 	shellcheck strace sudo systemd util-linux zsh
 BENCH_PACKAGES := aria2 rsync
 KERNELS_PACKAGES := cpio debian-archive-keyring kmod python3 qemu-system-x86
+DEB_PACKAGES := debhelper dpkg-dev
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
 .PHONY: all bpf build deps deps-demo deps-test demo test lint format bench picture test-kernels install setcap \
-	uninstall clean
+	uninstall clean version dist deb debian/changelog
 
 all: build
 
@@ -118,8 +124,32 @@ install:
 	$(Q)install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/throttle
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(MAN_PAGES)
 	$(Q)install -D -m 644 completions/throttle.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle
-	$(Q)install -D -m 644 completions/_throttle $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle
+	$(Q)install -D -m 644 completions/_throttle $(DESTDIR)$(ZSH_FUNCTIONS)/_throttle
 	$(Q)install -D -m 644 completions/throttle.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
+
+version:
+	@echo $(VERSION)
+
+# The source as it is committed, in an archive that has the same bytes wherever it is made.
+dist:
+	$(Q)test -e .git || { echo "make dist: only in a clone, as the archive is made by git" >&2; exit 1; }
+	$(Q)git diff --quiet HEAD || echo "make dist: what isn't committed isn't in it" >&2
+	$(Q)mkdir -p build
+	$(Q)git archive --format=tar --prefix=throttle-$(VERSION)/ HEAD | gzip -9n > build/throttle-$(VERSION).tar.gz
+
+# dpkg-buildpackage's place for what it makes is the folder above; here it is build.
+deb: debian/changelog build
+	$(Q)scripts/install-packages $(DEB_PACKAGES)
+	$(Q)DEB_FOLDER=build dpkg-buildpackage --build=binary --no-sign --buildinfo-file=build/throttle.buildinfo \
+		--buildinfo-option=-ubuild --changes-file=build/throttle.changes --changes-option=-ubuild >build/deb.log 2>&1 \
+		|| { cat build/deb.log >&2; exit 1; }
+	$(Q)grep -o 'build/throttle_[^ ]*\.deb' build/deb.log
+
+# The date is the commit's, or in an archive that of the files, which is the same: no two builds shall differ.
+debian/changelog:
+	$(Q)printf 'throttle (%s-1) unstable; urgency=medium\n\n  * Version %s: see changelog.gz.\n\n -- %s  %s\n' \
+		$(VERSION) $(VERSION) "$$(sed -n 's/^Maintainer: //p' debian/control)" \
+		"$$(LC_ALL=C date -u -R -d @$$(test -e .git && git log -1 --format=%ct || stat -c %Y CHANGELOG.md))" > $@
 
 # Lets ordinary users limit: see CAPABILITIES in throttle(1).
 setcap:
@@ -131,8 +161,9 @@ setcap:
 uninstall:
 	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/throttle $(MAN_PAGES:man/%=$(DESTDIR)$(PREFIX)/share/man/man1/%) \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/throttle \
-		$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_throttle \
+		$(DESTDIR)$(ZSH_FUNCTIONS)/_throttle \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/throttle.fish
 
 clean:
-	$(Q)rm -rf build .build
+	$(Q)rm -rf build .build debian/changelog debian/files debian/.debhelper debian/debhelper-build-stamp debian/throttle \
+		debian/*.debhelper debian/*.debhelper.log debian/*.substvars
