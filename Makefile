@@ -35,11 +35,12 @@ TEST_PACKAGES := bash-completion bpftool busybox-static clang-format curl dropbe
 BENCH_PACKAGES := aria2 rsync
 KERNELS_PACKAGES := cpio debian-archive-keyring kmod python3 qemu-system-x86
 DEB_PACKAGES := debhelper dpkg-dev
+PACKAGE_TEST_PACKAGES := debootstrap git iproute2 lintian mount python3-venv python3-yaml shellcheck wget
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
 .PHONY: all bpf build deps deps-demo deps-test demo test lint format bench picture test-kernels install setcap \
-	uninstall clean version dist deb debian/changelog
+	uninstall clean version dist deb debian/changelog test-packages
 
 all: build
 
@@ -150,6 +151,16 @@ debian/changelog:
 	$(Q)printf 'throttle (%s-1) unstable; urgency=medium\n\n  * Version %s: see changelog.gz.\n\n -- %s  %s\n' \
 		$(VERSION) $(VERSION) "$$(sed -n 's/^Maintainer: //p' debian/control)" \
 		"$$(LC_ALL=C date -u -R -d @$$(test -e .git && git log -1 --format=%ct || stat -c %Y CHANGELOG.md))" > $@
+
+# Builds a second time, elsewhere; then package and action in clean Debian 12 and 13, whose roots stay in build/roots.
+test-packages: deb dist
+	$(Q)scripts/require-root "make test-packages"
+	$(Q)scripts/install-packages $(PACKAGE_TEST_PACKAGES)
+	$(Q)test -x build/schemas/bin/check-jsonschema || { /usr/bin/python3 -m venv build/schemas && \
+		build/schemas/bin/pip install -q check-jsonschema; }
+	$(Q)build/schemas/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(Q)build/schemas/bin/check-jsonschema --builtin-schema vendor.github-actions action/action.yml
+	$(Q)scripts/test-packages
 
 # Lets ordinary users limit: see CAPABILITIES in throttle(1).
 setcap:
