@@ -34,8 +34,11 @@ final class Guard {
         var ends: [CInt] = [-1, -1]
         let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
-        // Long enough for all that the guard does before a download may begin; short where it dies over it.
-        if plan.rate(.down) != .unlimited && plan.mode != .police { programs.holdConnections(milliseconds: 200) }
+        // Long enough for all that the guard does before a transfer may begin, as a congestion window that has grown
+        // without it isn't reduced; short where it dies over it.
+        if Direction.allCases.contains(where: { plan.rate($0) != .unlimited }) {
+            programs.holdConnections(milliseconds: 200)
+        }
         var own = [ends[1], base.descriptor.rawValue] + programs.mapDescriptors
         if let records { own.append(records.descriptor.rawValue) }
         if let member { own += member.descriptors(programs) }
