@@ -27,7 +27,7 @@ let package = Package(
         .target(
             name: "Programs", dependencies: ["Kernel", "Units", "CKernel", "CLibBPF", "CPrograms"],
             swiftSettings: strict),
-        .target(name: "Devices", dependencies: ["Kernel", "CLibNL", system], swiftSettings: strict),
+        .target(name: "Devices", dependencies: ["Kernel", "CLibNL", "CPrograms", system], swiftSettings: strict),
         .target(name: "Groups", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Records", dependencies: ["Units", "Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Commands", dependencies: ["Kernel"], swiftSettings: strict),
@@ -55,7 +55,8 @@ let package = Package(
         .testTarget(
             name: "CgroupsTests", dependencies: ["Cgroups", "Kernel", "TestSupport", system], swiftSettings: strict),
         .testTarget(
-            name: "DevicesTests", dependencies: ["Devices", "Kernel", "CTestSupport", "TestSupport", system],
+            name: "DevicesTests",
+            dependencies: ["Devices", "Kernel", "CPrograms", "CTestSupport", "TestSupport", system],
             swiftSettings: strict),
         .testTarget(
             name: "ProgramsTests",

@@ -1,14 +1,23 @@
 import CLibNL
+import CPrograms
 import Kernel
 import SystemPackage
 
-/// The handles of a queue's qdisc and classes.
-enum Handle: UInt32 {
-    case root = 0x7474_0000
+/// The handles of a queue's qdisc and classes, in part known to the programs that lead packets here.
+enum Handle {
+    case root
     /// All that passes is charged to it.
-    case all = 0x7474_0001
-    case tcp = 0x7474_0010
-    case rest = 0x7474_0020
+    case all
+    case tcp, rest
+
+    var rawValue: UInt32 {
+        switch self {
+        case .root: THROTTLE_QUEUE_ROOT.rawValue
+        case .all: THROTTLE_QUEUE_ROOT.rawValue | 1
+        case .tcp: THROTTLE_TCP_CLASS.rawValue
+        case .rest: THROTTLE_REST_CLASS.rawValue
+        }
+    }
 }
 
 /// HTB on a device: a class that holds the rate, and below it two that own next to nothing and borrow all they send.
