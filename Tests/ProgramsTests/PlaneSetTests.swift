@@ -1,6 +1,6 @@
+import CKernel
 import CLibBPF
 import CPrograms
-import CTestSupport
 import Cgroups
 import Glibc
 import Kernel
@@ -85,7 +85,7 @@ extension KernelTests {
         func `what is for a socket of the run goes through its queue`(sample: Sample, ofRun: Bool) async {
             await #expect(processExitsWith: .success) { [name = sample.rawValue as String, ofRun] in
                 let sample = try #require(Sample(rawValue: name))
-                try #require(test_enter_network_namespace() == 0)
+                try #require(kernel_make_network() == 0)
                 try #require(system("ip link set lo up") == 0)
                 let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
                 let planes = try PlaneSet(sharing: programs)
@@ -120,7 +120,7 @@ extension KernelTests {
         func `what comes from an exempt peer doesn't go through the queue`(sample: Sample) async {
             await #expect(processExitsWith: .success) { [name = sample.rawValue as String] in
                 let sample = try #require(Sample(rawValue: name))
-                try #require(test_enter_network_namespace() == 0)
+                try #require(kernel_make_network() == 0)
                 try #require(system("ip link set lo up") == 0)
                 let limit = Limit(rate: .bytesPerSecond(1000), burst: try TimeSpan("200ms"), counting: .payload)
                 let exempt = Scope(except: [try Prefix("127.0.0.2"), try Prefix("::2")])

@@ -1,5 +1,5 @@
+import CKernel
 import CLibBPF
-import CTestSupport
 import Cgroups
 import Commands
 import Glibc
@@ -44,7 +44,7 @@ private func plan(in path: String, mode: Mode = .auto, attach: AttachChoice = .a
 
 /// Moves the calling thread into a network namespace with nothing but loopback, for a guard to put its queue into.
 private func enterNamespace() throws {
-    try #require(test_enter_network_namespace() == 0)
+    try #require(kernel_make_network() == 0)
 }
 
 extension Limiter {
