@@ -47,6 +47,7 @@ static __always_inline bool exempts_packet(struct __sk_buff *skb, enum throttle_
 	struct throttle_prefix peer;
 	__u32 address;
 
+	/* The peer is the source of what comes in, and the destination of what goes out. */
 	if (packet_is_ipv4(data, end))
 		return !bpf_skb_load_bytes(skb, direction == THROTTLE_DOWN ? 12 : 16, &address, 4) &&
 		       scope_exempts_ipv4(address);

@@ -33,7 +33,7 @@ enum throttle_queue_handle {
 
 /* What one direction may do. Written by user space; make one with bucket_limit() of bucket.h. */
 struct throttle_limit {
-	__u64 rate;	/* bytes per second; 0: not limited. The programs use what follows */
+	__u64 rate;	/* bytes per second; 0: not limited */
 	__u64 mult;	/* nanoseconds per byte, fixed point with `shift` fraction bits; 0: not limited */
 	__u64 burst_ns; /* how far the schedule may be ahead of the clock before packets are dropped */
 	__u32 shift;
@@ -155,7 +155,7 @@ struct throttle_group {
 
 /* What a socket of the run carries. */
 struct throttle_socket {
-	__u32 epoch[THROTTLE_DIRECTIONS]; /* the last one that it was counted in */
+	__u32 epoch[THROTTLE_DIRECTIONS]; /* the last one that it was counted in, plus 1; 0: none */
 	__u64 pacing_rate;		  /* as last set */
 	__u32 burst;			  /* congestion window clamp, in segments, as last set; 0: none */
 	__u32 window;			  /* as last set */

@@ -3,7 +3,6 @@ import Commands
 import Kernel
 import Logging
 import Programs
-import SystemPackage
 
 /// One command under its limits, from set-up to report.
 public struct Run {
