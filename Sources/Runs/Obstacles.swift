@@ -1,7 +1,6 @@
 import Cgroups
 import Kernel
 import Programs
-import SystemPackage
 
 extension AttachedProgram {
     var described: String { "program \(id)" + (name.map { " (\($0))" } ?? "") }

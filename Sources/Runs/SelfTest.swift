@@ -3,7 +3,6 @@ import Glibc
 import Kernel
 import Logging
 import Programs
-import SystemPackage
 import Units
 
 /// A run like any other, whose command moves bytes over loopback, first in, then out.

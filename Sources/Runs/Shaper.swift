@@ -1,7 +1,6 @@
 import Devices
 import Kernel
 import Programs
-import SystemPackage
 
 /// The queue that a run's downloads wait in, and what leads them there from each device.
 struct Shaper: ~Copyable {

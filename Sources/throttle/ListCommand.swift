@@ -1,7 +1,6 @@
 import ArgumentParser
 import Glibc
 import Kernel
-import Records
 import Runs
 import Units
 
