@@ -80,6 +80,24 @@ extension KernelTests {
             }
         }
 
+        /// Opens the socket of a sample, with this process in a cgroup that has the programs, or not. Returns its port.
+        private static func open(
+            _ sample: Sample, inRunOf programs: borrowing ProgramSet, if isInside: Bool = true
+        ) throws -> UInt16 {
+            let group = try TestCgroup()
+            try group.make("run")
+            let run = try group.open("run")
+            var attachments = Attachments { _, _ in }
+            for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
+                try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
+            }
+            let caller = try CgroupDirectory.ofCaller()
+            if isInside { try Descriptor(opening: run.path + "/cgroup.procs", O_WRONLY).write("\(getpid())") }
+            let port = try sample.open()
+            try Descriptor(opening: caller.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+            return port
+        }
+
         /// In a namespace of their own: sockets are found there.
         @Test(arguments: [Sample.udp4, .udp6, .tcp4, .tcp6], [true, false])
         func `what is for a socket of the run goes through its queue`(sample: Sample, ofRun: Bool) async {
@@ -89,17 +107,7 @@ extension KernelTests {
                 try #require(system("ip link set lo up") == 0)
                 let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
                 let planes = try PlaneSet(sharing: programs)
-                let group = try TestCgroup()
-                try group.make("run")
-                let run = try group.open("run")
-                var attachments = Attachments { _, _ in }
-                for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
-                    try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
-                }
-                let caller = try CgroupDirectory.ofCaller()
-                if ofRun { try Descriptor(opening: run.path + "/cgroup.procs", O_WRONLY).write("\(getpid())") }
-                let port = try sample.open()
-                try Descriptor(opening: caller.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+                let port = try PlaneSetTests.open(sample, inRunOf: programs, if: ofRun)
                 let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port))
                 #expect(try calls.action(1) == PlaneSetTests.pass)
                 // An index that nothing has: BPF_PROG_TEST_RUN only asks for what would be done.
@@ -126,17 +134,7 @@ extension KernelTests {
                 let exempt = Scope(except: [try Prefix("127.0.0.2"), try Prefix("::2")])
                 let programs = try ProgramSet(for: KernelVersion(6, 18), down: limit, up: limit, scope: exempt)
                 let planes = try PlaneSet(sharing: programs)
-                let group = try TestCgroup()
-                try group.make("run")
-                let run = try group.open("run")
-                var attachments = Attachments { _, _ in }
-                for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
-                    try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
-                }
-                let caller = try CgroupDirectory.ofCaller()
-                try Descriptor(opening: run.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
-                let port = try sample.open()
-                try Descriptor(opening: caller.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+                let port = try PlaneSetTests.open(sample, inRunOf: programs)
                 programs.useQueue(1)
                 for (host, action) in [(1, PlaneSetTests.redirect), (2, PlaneSetTests.pass)] as [(UInt8, CInt)] {
                     let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port, from: host))
