@@ -20,28 +20,29 @@ let package = Package(
         .systemLibrary(name: "CLibNL", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
         .target(name: "CPrograms", cSettings: [.treatAllWarnings(as: .error)]),
 
-        // One module a thing. Only Runs knows the others, and only the command line knows Runs.
+        // One module a thing. Only Runs knows how they work together, and only the command line knows Runs.
         .target(name: "Units", swiftSettings: strict),
         .target(name: "Kernel", dependencies: ["CKernel", system], swiftSettings: strict),
-        .target(name: "Cgroups", dependencies: ["Kernel"], swiftSettings: strict),
+        .target(name: "Cgroups", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(
-            name: "Programs", dependencies: ["Kernel", "Units", "CKernel", "CLibBPF", "CPrograms"],
+            name: "Programs", dependencies: ["Units", "Kernel", "CKernel", "CLibBPF", "CPrograms", system],
             swiftSettings: strict),
-        .target(name: "Devices", dependencies: ["Kernel", "CLibNL", system], swiftSettings: strict),
+        .target(name: "Devices", dependencies: ["Kernel", "CLibNL", "CPrograms", system], swiftSettings: strict),
         .target(name: "Groups", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Records", dependencies: ["Units", "Kernel", "CKernel", system], swiftSettings: strict),
-        .target(name: "Commands", dependencies: ["Kernel"], swiftSettings: strict),
+        .target(name: "Commands", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(
             name: "Runs",
             dependencies: [
                 "Units", "Kernel", "Cgroups", "Devices", "Programs", "Groups", "Commands", "Records", "CKernel",
-                logging,
+                system, logging,
             ],
             swiftSettings: strict),
         .executableTarget(
             name: "throttle",
             dependencies: [
-                "Records", "Runs", logging, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Units", "Kernel", "Programs", "Commands", "Records", "Runs", logging,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
 
@@ -55,12 +56,14 @@ let package = Package(
         .testTarget(
             name: "CgroupsTests", dependencies: ["Cgroups", "Kernel", "TestSupport", system], swiftSettings: strict),
         .testTarget(
-            name: "DevicesTests", dependencies: ["Devices", "Kernel", "CTestSupport", "TestSupport", system],
+            name: "DevicesTests",
+            dependencies: ["Devices", "Kernel", "CKernel", "CPrograms", "CTestSupport", system],
             swiftSettings: strict),
         .testTarget(
             name: "ProgramsTests",
             dependencies: [
-                "Programs", "Cgroups", "Kernel", "Units", "CLibBPF", "CPrograms", "CTestSupport", "TestSupport", system,
+                "Programs", "Cgroups", "Kernel", "Units", "CKernel", "CLibBPF", "CPrograms", "CTestSupport",
+                "TestSupport", system,
             ],
             swiftSettings: strict),
         .testTarget(name: "GroupsTests", dependencies: ["Groups", "Kernel", "TestSupport"], swiftSettings: strict),
@@ -68,8 +71,8 @@ let package = Package(
         .testTarget(
             name: "RunsTests",
             dependencies: [
-                "Runs", "Cgroups", "Commands", "Kernel", "Programs", "Units", "CLibBPF", "CTestSupport", "TestSupport",
-                logging, system,
+                "Runs", "Cgroups", "Commands", "Kernel", "Programs", "Units", "CKernel", "CLibBPF", "CTestSupport",
+                "TestSupport", logging, system,
             ],
             swiftSettings: strict),
         .testTarget(
@@ -84,7 +87,7 @@ let package = Package(
             name: "FuzzTests",
             dependencies: [
                 "throttle", "Runs", "Records", "Programs", "Cgroups", "Kernel", "Units", "CKernel", "CPrograms",
-                "CTestSupport", "TestSupport", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "CTestSupport", "TestSupport",
             ],
             swiftSettings: strict),
         // Runs the release binary (`make build`) as a user would.

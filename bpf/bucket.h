@@ -38,8 +38,7 @@ THROTTLE_INLINE bool bucket_admit(__u64 *tat, __u64 now, __u64 cost, __u64 burst
 	if (due < now) {
 		/* Idle until now: the schedule restarts here, so idle time earns no more than the burst. */
 #ifdef THROTTLE_NO_CMPXCHG
-		/* BPF before 5.12 has no cmpxchg; two CPUs that race here charge one packet instead of two.
-		 */
+		/* BPF has no cmpxchg before 5.12: two CPUs that race here charge one packet, not two. */
 		*(volatile __u64 *)tat = now + cost;
 		return true;
 #else

@@ -36,7 +36,8 @@ static __always_inline void tcp_bound_segments(struct bpf_sock_ops *ops)
 
 	if (bytes < rate / 1000)
 		bytes = rate / 1000;
-	if (bytes < 32768)
+	/* MAX_TCP_WINDOW, the largest that TCP_MAXSEG takes. */
+	if (bytes <= 32767)
 		tcp_set(ops, TCP_LEVEL, TCP_OPTION_MAXSEG, (__u32)bytes);
 }
 

@@ -97,8 +97,10 @@ static __always_inline int flow_read(struct __sk_buff *skb, struct bpf_sock_tupl
 	return -1;
 }
 
-/* A port as the index of an array. The verifier of Linux 5.10 knows no bounds of what was swapped or put
- * together, and the compiler too well that it has them. */
+/*
+ * A port as the index of an array. The verifier of Linux 5.10 knows no bounds of what was swapped or put
+ * together; the compiler does, and would leave out the mask.
+ */
 static __always_inline __u32 flow_index(__u32 port)
 {
 	asm volatile("" : "+r"(port));

@@ -47,6 +47,7 @@ static __always_inline bool exempts_packet(struct __sk_buff *skb, enum throttle_
 	struct throttle_prefix peer;
 	__u32 address;
 
+	/* The peer is the source of what comes in, and the destination of what goes out. */
 	if (packet_is_ipv4(data, end))
 		return !bpf_skb_load_bytes(skb, direction == THROTTLE_DOWN ? 12 : 16, &address, 4) &&
 		       scope_exempts_ipv4(address);
@@ -164,8 +165,7 @@ int throttle_up(struct __sk_buff *skb)
 		return PASS;
 	sk = skb->sk;
 	if (sk && bpf_tcp_sock(sk)) {
-		/* tcp_write_xmit() takes a segment that wasn't sent for one that has yet to be: nothing is
-		 * lost. */
+		/* tcp_write_xmit() takes a segment that wasn't sent for one that is to be: none is lost. */
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
 		return EGRESS_DEFER;
 	}
@@ -220,8 +220,7 @@ static __always_inline void note_exempt(struct bpf_sock_ops *ops, bool exempt)
 		socket->exempt = exempt;
 }
 
-/* Bounds what a connection begins with, and makes TCP call throttle_tcp() of planes.bpf.c for it from then
- * on. */
+/* Bounds what a connection begins with, and makes TCP call throttle_tcp() of planes.bpf.c from then on. */
 SEC("sockops")
 int throttle_calls(struct bpf_sock_ops *ops)
 {

@@ -29,8 +29,7 @@ struct packet {
 	bool bare_tcp; /* a TCP segment that carries nothing: ACK, SYN, FIN, RST */
 };
 
-/* Where the transport header is and what it is, in one int: a BPF function called from another returns no
- * more. */
+/* Where the transport header is and what it is, in one int: a BPF function returns no more to another. */
 #define PACKET_TRANSPORT(protocol, offset) ((protocol) << 16 | (offset))
 #define PACKET_MALFORMED -1
 #define PACKET_OFFSET_MASK 0x7ff /* an offset that the verifier can't bound may not be used */
@@ -110,8 +109,7 @@ THROTTLE_INLINE void packet_split(struct packet *packet, const __u8 *data, const
 	packet->bare_tcp = protocol == PACKET_TCP && packet->payload == 0;
 }
 
-/* Bytes of the Ethernet frames that carry the packet: each segment of a GSO or GRO packet has its own
- * headers. */
+/* Bytes of the Ethernet frames that carry the packet: each segment of a GSO or GRO packet has headers. */
 THROTTLE_INLINE __u32 packet_wire_bytes(const struct packet *packet, __u32 gso_segs, __u32 gso_size)
 {
 	__u32 segments = gso_segs;

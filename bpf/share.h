@@ -6,8 +6,8 @@
  *	rate = limit / active sockets * gain * (1 + error / 2)
  *
  * The error is how far the bucket's schedule is from where it should be, which is the exact integral of what
- * went wrong so far; the gain follows it slowly (a PI controller). Idle sockets aren't active and cost
- *nothing.
+ * went wrong so far; the gain follows it slowly (a PI controller). Idle sockets aren't active: they cost
+ * nothing.
  */
 #ifndef THROTTLE_SHARE_H
 #define THROTTLE_SHARE_H
@@ -98,8 +98,7 @@ THROTTLE_INLINE __s64 share_error(const struct throttle_limit *limit, __u32 acti
 	return (__u64)lead > target ? -(__s64)distance : (__s64)distance;
 }
 
-/* Corrects the gain for an error that lasted `elapsed` ns. Where the limit is `unused`, it doubles in a span.
- */
+/* Corrects the gain for an error of `elapsed` ns. It doubles in a span where the limit is `unused`. */
 THROTTLE_INLINE __u64 share_gain(const struct throttle_limit *limit, __u32 active, __u64 gain, __s64 error,
 				 bool unused, __u64 elapsed)
 {
@@ -125,8 +124,7 @@ THROTTLE_INLINE __u64 share_rate(struct throttle_share *share, const struct thro
 				 __u64 now)
 {
 	__u32 active = share_active(share);
-	/* It is read when a socket has just had its turn: nothing else is on the schedule where that is all.
-	 */
+	/* It is read when a socket has just had its turn: where that is all, nothing else is scheduled. */
 	__s64 others = lead - (__s64)share_turn(limit);
 	__s64 error = share_error(limit, active, others);
 	__u64 elapsed = now - share->stepped_ns;

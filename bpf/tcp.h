@@ -119,8 +119,7 @@ static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct th
 		rtt += TCP_QUEUE_US;
 	else
 		rtt += TCP_HOST_US;
-	/* One such as loopback's 64 KB isn't sent whole into a window of its size, and waits for a delayed
-	 * ACK. */
+	/* One such as loopback's 64 KB isn't sent whole into such a window, and waits for a delayed ACK. */
 	if (least > 2 * SHARE_USUAL_SEGMENT)
 		least += least + least / 4;
 	window = window >> 32 ? TCP_WINDOW_MAX : window * rtt / 1000000;
@@ -128,8 +127,7 @@ static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct th
 		window = least;
 	if (window > TCP_WINDOW_MAX)
 		window = TCP_WINDOW_MAX;
-	/* Not at each ACK: before Linux 6.9 it costs what the window grew by since (tcp_set_window_clamp()).
-	 */
+	/* Not at each ACK: before Linux 6.9 that costs what the window grew by (tcp_set_window_clamp()). */
 	if (socket->tick == tick && window > before - before / 8 && window < before + before / 8)
 		return;
 	socket->tick = tick;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The memory that a run's BPF programs and user space share: one value of struct throttle_run in the
- * mmapable map ".data.run". Read by clang -target bpf, the host's C compiler and Swift alike.
+ * What a run's BPF programs and user space share: the layout of their maps, foremost the mmapable
+ * ".data.run" with one struct throttle_run, and the classes of the queue. Read by clang -target bpf, the
+ * host's C compiler and Swift alike.
  */
 #ifndef THROTTLE_H
 #define THROTTLE_H
@@ -20,14 +21,19 @@ enum throttle_direction {
 	THROTTLE_DIRECTIONS = 2,
 };
 
-/* Priorities of packets in the run's queue: its two HTB classes (handles, linux/pkt_sched.h). */
-#define THROTTLE_QUEUE_HANDLE 0x7474
-#define THROTTLE_TCP_CLASS (THROTTLE_QUEUE_HANDLE << 16 | 0x10)
-#define THROTTLE_REST_CLASS (THROTTLE_QUEUE_HANDLE << 16 | 0x20)
+/*
+ * Handles of the run's queue (linux/pkt_sched.h): of its HTB, and of two classes in it. A packet waits in the
+ * class that its priority names (skb->priority); any other priority means the second.
+ */
+enum throttle_queue_handle {
+	THROTTLE_QUEUE_ROOT = 0x74740000,
+	THROTTLE_TCP_CLASS = THROTTLE_QUEUE_ROOT | 0x10,
+	THROTTLE_REST_CLASS = THROTTLE_QUEUE_ROOT | 0x20,
+};
 
 /* What one direction may do. Written by user space; make one with bucket_limit() of bucket.h. */
 struct throttle_limit {
-	__u64 rate;	/* bytes per second; 0: not limited. The programs use what follows */
+	__u64 rate;	/* bytes per second; 0: not limited */
 	__u64 mult;	/* nanoseconds per byte, fixed point with `shift` fraction bits; 0: not limited */
 	__u64 burst_ns; /* how far the schedule may be ahead of the clock before packets are dropped */
 	__u32 shift;
@@ -81,8 +87,10 @@ enum throttle_scope {
 	THROTTLE_OTHERS_EXEMPT = 2,
 };
 
-/* What holds for all of a run's life, in the map ".rodata.run". Written by user space before the programs are
- * loaded: the verifier takes out all that a run has no use for. */
+/*
+ * What holds for all of a run's life, in the map ".rodata.run". Written by user space before the programs are
+ * loaded: the verifier takes out all that a run has no use for.
+ */
 struct throttle_constants {
 	__u32 scope;   /* enum throttle_scope */
 	__u32 grouped; /* whether the run's packets are charged to its group's budget, too */
@@ -147,7 +155,7 @@ struct throttle_group {
 
 /* What a socket of the run carries. */
 struct throttle_socket {
-	__u32 epoch[THROTTLE_DIRECTIONS]; /* the last one that it was counted in */
+	__u32 epoch[THROTTLE_DIRECTIONS]; /* the last one that it was counted in, plus 1; 0: none */
 	__u64 pacing_rate;		  /* as last set */
 	__u32 burst;			  /* congestion window clamp, in segments, as last set; 0: none */
 	__u32 window;			  /* as last set */

@@ -6,8 +6,8 @@
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -38,7 +38,6 @@ int kernel_await(int first, int second, int third, int changing, int millisecond
 		{.fd = changing, .events = POLLPRI},
 	};
 	int ready = 0;
-
 	int count = TEMP_FAILURE_RETRY(poll(fds, 4, milliseconds));
 
 	if (count <= 0)

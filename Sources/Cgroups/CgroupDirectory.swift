@@ -5,6 +5,7 @@ import SystemPackage
 
 /// An open directory of the cgroup v2 file system.
 public struct CgroupDirectory: ~Copyable, Sendable {
+    /// The directory, open for reading.
     public let descriptor: Descriptor
     /// For people; all work goes through the descriptor.
     public let path: String
@@ -70,6 +71,7 @@ public struct CgroupDirectory: ~Copyable, Sendable {
         self.path = path
     }
 
+    /// The last part of the path.
     public var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
 
     /// The cgroup above, nil at the top of what is visible here.

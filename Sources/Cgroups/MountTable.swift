@@ -2,6 +2,7 @@
 public struct CgroupMount: Equatable, Sendable {
     /// The cgroup that is the root of the mount; other than `/` for a bind mount, as in some containers.
     public let root: String
+    /// Where it is mounted.
     public let mountPoint: String
 
     /// All cgroup v2 mounts in `mountinfo`, the last mounted first: it hides earlier ones at its place.

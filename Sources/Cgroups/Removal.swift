@@ -46,6 +46,7 @@ extension CgroupDirectory {
         child.descriptor.isNamed(name, in: descriptor)
     }
 
+    /// What tells when the cgroup becomes empty.
     public func events() throws(Errno) -> CgroupEvents {
         CgroupEvents(file: try Descriptor(opening: "cgroup.events", in: descriptor.rawValue, O_RDONLY))
     }

@@ -6,9 +6,13 @@ import SystemPackage
 /// command). The parent is the run's own: no run executes another's witness, and none can use up the 64
 /// places for programs. A lock on it, which dies with its holder, tells live runs from dead ones.
 public struct RunCgroup: ~Copyable {
+    /// The number in its name: the pid of the process that made it, and `-2` and so on where that was taken.
     public let id: String
+    /// `throttle-ID`, whose descriptor has the lock.
     public let parent: CgroupDirectory
+    /// `throttle-ID/run`, where the command starts.
     public let run: CgroupDirectory
+    /// Where the run was made.
     let base: CgroupDirectory
     private let log: UndoLog
     var isLeft = false

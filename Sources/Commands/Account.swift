@@ -1,7 +1,6 @@
 import CKernel
 import Glibc
 import Kernel
-import SystemPackage
 
 /// The user that a command is to run as: its IDs, groups and environment.
 public struct Account: Sendable, Equatable {

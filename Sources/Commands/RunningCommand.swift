@@ -5,7 +5,9 @@ import SystemPackage
 
 /// How a command ended.
 public enum Outcome: Sendable, Equatable {
+    /// With this status, 0 to 255.
     case exited(CInt)
+    /// By this signal.
     case killed(signal: CInt)
     /// exec failed with this error.
     case notExecuted(Errno)
@@ -13,6 +15,7 @@ public enum Outcome: Sendable, Equatable {
 
 /// A command that we started and wait for, passing signals on.
 public struct RunningCommand: ~Copyable {
+    /// As this process sees it; the command's until `reap`.
     public let pid: pid_t
     private let descriptor: Descriptor
     private let channel: Descriptor

@@ -3,10 +3,13 @@ import Glibc
 
 /// A network device of the caller's network namespace.
 public struct Device: Sendable, Equatable {
+    /// Its ifindex, 1 or more.
     public let index: Int32
+    /// At most 15 bytes; others may change it.
     public let name: String
     /// Frames have an Ethernet header (ARPHRD_ETHER), as on cables, veth and bridges; not on tunnels.
     public let isEthernet: Bool
+    /// ARPHRD_LOOPBACK: frames have an Ethernet header there, too.
     public let isLoopback: Bool
     public let isUp: Bool
     /// Enslaved to a bridge, bond or VRF: packets pass there, too.

@@ -1,14 +1,23 @@
 import CLibNL
+import CPrograms
 import Kernel
 import SystemPackage
 
-/// The handles of a queue's qdisc and classes.
-enum Handle: UInt32 {
-    case root = 0x7474_0000
+/// The handles of a queue's qdisc and classes, in part known to the programs that lead packets here.
+enum Handle {
+    case root
     /// All that passes is charged to it.
-    case all = 0x7474_0001
-    case tcp = 0x7474_0010
-    case rest = 0x7474_0020
+    case all
+    case tcp, rest
+
+    var rawValue: UInt32 {
+        switch self {
+        case .root: THROTTLE_QUEUE_ROOT.rawValue
+        case .all: THROTTLE_QUEUE_ROOT.rawValue | 1
+        case .tcp: THROTTLE_TCP_CLASS.rawValue
+        case .rest: THROTTLE_REST_CLASS.rawValue
+        }
+    }
 }
 
 /// HTB on a device: a class that holds the rate, and below it two that own next to nothing and borrow all they send.
@@ -18,9 +27,11 @@ struct Hierarchy {
     /// The device's name, for errors.
     let name: String
 
+    /// The largest frame of Ethernet, jumbo frames aside, in bytes: an MTU of 1500 and the header.
+    static let frame: UInt64 = 1514
     /// What a class may send at a turn, in bytes: 50 ms of the rate. Below the largest packet, turns would be packets;
     /// TCP's are up to 64 KiB and a header for each segment, but not those of a slow run.
-    static func quantum(_ rate: UInt64) -> UInt32 { UInt32(min(max(rate / 20, 3028), 80_000)) }
+    static func quantum(_ rate: UInt64) -> UInt32 { UInt32(min(max(rate / 20, 2 * frame), 80_000)) }
     /// More than any host sends; the bursts that go with it last a millisecond. Both in bytes.
     private static let unlimited: (rate: UInt64, burst: UInt32) = (1_000_000_000_000, 1_000_000_000)
 
@@ -40,7 +51,7 @@ struct Hierarchy {
     func setRate(_ rate: UInt64, creating: Bool = false, _ route: borrowing RouteSocket) throws(SystemError) {
         // HTB sends while it has no debt, so a burst of one frame holds the rate; 4 ms bridge the timer's delays. It
         // forgives debts of more than a minute: below 1.2 kB/s, 64 KiB packets pass too fast.
-        let burst = min(max(rate / 250, 1514), min(rate, UInt64(Int32.max) / 60) * 60)
+        let burst = min(max(rate / 250, Hierarchy.frame), min(rate, UInt64(Int32.max) / 60) * 60)
         let code = htbClass(.all, parent: .root) { htb in
             // Never used here, but without one the kernel makes one of the rate and warns of it.
             _ = rtnl_htb_set_quantum(htb, Hierarchy.quantum(rate))

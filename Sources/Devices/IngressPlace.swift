@@ -8,10 +8,13 @@ import SystemPackage
 public struct IngressPlace: ~Copyable {
     /// The priority that a filter of ours must have, behind those of others. It tells other runs who made the qdisc.
     public enum Priority: UInt16, Sendable {
+        /// In a clsact that a run added.
         case inOurs = 65535
+        /// In one of others.
         case inTheirs = 65534
     }
 
+    /// What the filter has.
     public let priority: Priority
     private let route: RouteSocket
     private let device: Device

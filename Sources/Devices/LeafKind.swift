@@ -56,7 +56,7 @@ struct LeafLimits: Equatable {
     let limit: CInt
 
     /// How much but TCP may wait: 200 ms of the rate, and eight frames of Ethernet at least.
-    static func bytes(_ rate: UInt64) -> UInt64 { max(rate / 5, 8 * 1514) }
+    static func bytes(_ rate: UInt64) -> UInt64 { max(rate / 5, 8 * Hierarchy.frame) }
 
     /// Never drops for time: TCP adjusts to the rate by its own window. libnl sets no memory_limit; it is 32 MB.
     static let fairness = LeafLimits(target: 5_000_000, interval: 10_000_000, limit: 1_000_000)
@@ -66,7 +66,7 @@ struct LeafLimits: Equatable {
         // TCP's turn takes its time: a target below that would drop packets that wait for nothing else.
         let turn = UInt64(Hierarchy.quantum(rate)) * 1_000_000 / max(rate, 1)
         let target = min(max(5000, turn), 50_000_000)
-        let limit = clamped(LeafLimits.bytes(rate) / 1514)
+        let limit = clamped(LeafLimits.bytes(rate) / Hierarchy.frame)
         self.init(target: UInt32(target), interval: UInt32(20 * target), limit: limit)
     }
 

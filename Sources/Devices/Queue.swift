@@ -5,10 +5,6 @@ import SystemPackage
 /// A queue that holds the packets redirected to it to a rate, and shares the rate equally between TCP and all else.
 /// It is an IFB device with HTB on it; its end removes both.
 public struct Queue: ~Copyable {
-    /// What a packet's priority (skb->priority) must be to be queued with TCP; any other goes with the rest.
-    public static let tcpClass = Handle.tcp.rawValue
-    public static let restClass = Handle.rest.rawValue
-
     static let namePrefix = "thr-"
     static let alias = "throttle"
 

@@ -7,6 +7,7 @@ import SystemPackage
 public struct RouteSocket: ~Copyable {
     let pointer: OpaquePointer
 
+    /// Opens one. No answer is waited for longer than ten seconds.
     public init() throws(SystemError) {
         guard let pointer = nl_socket_alloc() else {
             throw SystemError("open", "a route netlink socket", errno: .noMemory)

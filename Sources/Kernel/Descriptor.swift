@@ -3,6 +3,7 @@ import SystemPackage
 
 /// A file descriptor that its scope closes.
 public struct Descriptor: ~Copyable, Sendable {
+    /// The number; to be closed by nobody else.
     public let rawValue: CInt
 
     /// Owns `rawValue` from now on. The descriptor must be CLOEXEC: the command inherits none of ours.
@@ -38,6 +39,7 @@ public struct Descriptor: ~Copyable, Sendable {
         self.init(owning: copy)
     }
 
+    /// Another one for the same open file.
     public func copy() throws(Errno) -> Descriptor { try Descriptor(copying: rawValue) }
 
     /// Whether `name` in `directory` is this file.

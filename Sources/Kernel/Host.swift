@@ -53,6 +53,7 @@ public enum Capability: UInt64, CaseIterable, Sendable {
 
 /// The machine and the process that we are.
 public enum Host {
+    /// As uname(2) has it, such as `6.1.0-25-amd64`; empty where it fails.
     public static var kernelRelease: String { String(cString: kernel_release()) }
 
     /// Nanoseconds of CLOCK_MONOTONIC, the clock of BPF programs.

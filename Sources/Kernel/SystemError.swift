@@ -7,10 +7,12 @@ public struct SystemError: Error, CustomStringConvertible {
     public let operation: String
     /// The object: a path, a program.
     public let subject: String
+    /// Why it failed.
     public let errno: Errno
     /// What the user can do about it.
     public var hint: String?
 
+    /// `errno`: nil for that of the call that failed just now.
     public init(_ operation: String, _ subject: String, errno: Errno? = nil, hint: String? = nil) {
         self.operation = operation
         self.subject = subject

@@ -1,5 +1,4 @@
 import CLibBPF
-import Glibc
 import Kernel
 
 /// How a cgroup shares an attach type with the cgroups below it.
@@ -14,9 +13,11 @@ public enum SharingMode: String, Sendable {
 
 /// A program that somebody attached to a cgroup.
 public struct AttachedProgram: Sendable {
+    /// As bpftool(8) shows it.
     public let id: UInt32
     /// nil where it can't be read: that takes CAP_SYS_ADMIN.
     public let name: String?
+    /// That of its cgroup and attach type.
     public let mode: SharingMode
 
     public init(id: UInt32, name: String?, mode: SharingMode) {

@@ -59,8 +59,10 @@ public struct Attachments: ~Copyable {
                     method: method, type: type, subject: "\(program) from \(path)", descriptor: link, cgroup: -1))
         case .legacy:
             // Before the attachment: without these it could not be undone.
-            let ownProgram = try Attachments.duplicate(descriptor, for: target)
-            let ownCgroup = try Attachments.duplicate(cgroup.rawValue, for: target)
+            let ownProgram = try attempting("attach", target) { () throws(Errno) in
+                try Descriptor(copying: descriptor)
+            }
+            let ownCgroup = try attempting("attach", target) { () throws(Errno) in try cgroup.copy() }
             if bpf_prog_attach(descriptor, cgroup.rawValue, type.value, UInt32(BPF_F_ALLOW_MULTI)) < 0 {
                 throw SystemError("attach", target)
             }
@@ -72,12 +74,6 @@ public struct Attachments: ~Copyable {
         log(
             "attached \(hook.programName), cgroup \(path), type \(type.rawValue),"
                 + " mode multi (BPF_F_ALLOW_MULTI), method \(method)", false)
-    }
-
-    private static func duplicate(_ descriptor: CInt, for subject: String) throws(SystemError) -> Descriptor {
-        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
-        if copy < 0 { throw SystemError("attach", subject) }
-        return Descriptor(owning: copy)
     }
 
     /// What keeps the links attached in whatever process has it. Legacy attachments last as long as their cgroups.

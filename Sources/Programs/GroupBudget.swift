@@ -6,6 +6,7 @@ import Units
 /// A budget that a run's packets are charged to besides its own limit.
 public enum GroupBudget: Sendable {
     case none
+    /// One of the run's own, for others to share.
     case new
     /// That of another run, by its `groupDescriptor`.
     case shared(CInt)
@@ -31,17 +32,16 @@ extension ProgramSet {
     /// Its burst is of the budget: it grows with the group.
     private static func groupLimit(_ rate: Rate) -> throttle_limit { bucket_limit(rate.bytesPerSecond ?? 0, 0, false) }
 
+    /// What its runs may use together.
     public func groupRate(_ direction: Direction) -> Rate {
         let limits = group.value.pointee.slot == 0 ? group.value.pointee.limits.0 : group.value.pointee.limits.1
-        let rate = direction == .down ? limits.0.rate : limits.1.rate
-        return rate == 0 ? .unlimited : .bytesPerSecond(rate)
+        return Rate(bytesPerSecond: direction.pick(from: limits).rate)
     }
 
     /// How far what has passed is ahead of the clock, in nanoseconds; 0 where it isn't.
     public func groupLead(_ direction: Direction) -> UInt64 {
         let now = Host.monotonicNanoseconds
-        let budget = direction == .down ? group.value.pointee.budget.0 : group.value.pointee.budget.1
-        return max(budget.tat, now) - now
+        return max(direction.pick(from: group.value.pointee.budget).tat, now) - now
     }
 
     /// How far it may be before packets are dropped, in nanoseconds.

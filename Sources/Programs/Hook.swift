@@ -3,6 +3,9 @@ import CLibBPF
 /// Which way traffic goes, as the command sees it.
 public enum Direction: Int, CaseIterable, Sendable {
     case down, up
+
+    /// What is this direction's of two: C's arrays of both directions import as tuples.
+    func pick<Value>(from both: (Value, Value)) -> Value { self == .down ? both.0 : both.1 }
 }
 
 /// One of the run's programs and the place that it is made for.
@@ -18,7 +21,7 @@ public enum Hook: Sendable {
     /// Paces uploads and clamps windows, on the run's cgroup. Of a `PlaneSet`.
     case tcp
 
-    /// The program's name in bpf/throttle.bpf.c, which bpftool shows.
+    /// The program's name in bpf/limits.bpf.c, or planes.bpf.c for `tcp`, which bpftool shows.
     var programName: String {
         switch self {
         case .meter(.down): "throttle_down"
@@ -31,9 +34,10 @@ public enum Hook: Sendable {
         }
     }
 
+    /// Where it goes.
     public var attachType: AttachType {
         switch self {
-        case .meter(let direction), .witness(let direction): direction == .down ? .ingress : .egress
+        case .meter(let direction), .witness(let direction): direction.pick(from: (.ingress, .egress))
         case .sockets: .socketCreation
         case .calls, .tcp: .sockops
         }

@@ -1,11 +1,13 @@
 import CLibBPF
 import Glibc
 import Kernel
-import SystemPackage
 
-/// The program that leads downloads into the run's queue, at a device's ingress by a tcx link (Linux 6.6), behind the
-/// links of others. Its end, or that of the process, takes it away.
+/// The program that leads downloads into the run's queue, at a device's ingress by a tcx link, behind the links of
+/// others. Its end, or that of the process, takes it away.
 public struct IngressLink: ~Copyable {
+    /// The first that has tcx links.
+    public static let oldestKernel = KernelVersion(6, 6)
+
     /// BPF_TCX_INGRESS, newer than our headers.
     private static let attachType = bpf_attach_type(46)
 
@@ -21,15 +23,15 @@ public struct IngressLink: ~Copyable {
         if link < 0 {
             // kernel/bpf/mprog.c
             let hint = errno == ERANGE ? "64 programs are attached there already, all that Linux allows" : nil
-            throw SystemError("attach", "throttle_shape to \(name)", hint: hint)
+            throw SystemError("attach", "\(PlaneSet.shapeName) to \(name)", hint: hint)
         }
         self.link = Descriptor(owning: link)
         self.name = name
         self.log = log
-        log("attached throttle_shape to device \(name), method tcx link", false)
+        log("attached \(PlaneSet.shapeName) to device \(name), method tcx link", false)
     }
 
     deinit {
-        log("detached throttle_shape from device \(name)", false)
+        log("detached \(PlaneSet.shapeName) from device \(name)", false)
     }
 }

@@ -4,6 +4,7 @@ import SystemPackage
 
 /// The kernel didn't take our programs.
 public struct LoadError: Error, CustomStringConvertible {
+    /// What the call that failed said.
     public let errno: Errno
     /// Everything that libbpf and the verifier said.
     public let log: [String]

@@ -16,7 +16,9 @@ public struct PlaneSet: LoadedPrograms, ~Copyable {
     public func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }
 
     /// Of the program for a device's ingress by tcx link.
-    var shapeDescriptor: CInt { object.descriptor(ofProgram: "throttle_shape") }
+    var shapeDescriptor: CInt { object.descriptor(ofProgram: PlaneSet.shapeName) }
+
+    static let shapeName = "throttle_shape"
 
     /// Of the program for a filter whose action redirects.
     public var matchDescriptor: CInt { object.descriptor(ofProgram: PlaneSet.matchName) }
@@ -44,6 +46,7 @@ public struct PlaneCounters: Sendable, Equatable {
 }
 
 extension ProgramSet {
+    /// What the planes did so far.
     public var planes: PlaneCounters {
         let run = shared.value.pointee
         var counters = PlaneCounters()

@@ -1,9 +1,6 @@
 import CKernel
-import CLibBPF
 import CPrograms
-import Glibc
 import Kernel
-import SystemPackage
 import Units
 
 /// What a limit counts.
@@ -14,7 +11,8 @@ public enum Counting: String, Sendable, CaseIterable {
     case wire
 }
 
-/// What one direction may do.
+/// What one direction may do. A program drops a packet, or has TCP keep it, once what passed is more than `burst` ahead of
+/// `rate`, in bytes as `counting` has it.
 public struct Limit: Sendable {
     public let rate: Rate
     public let burst: TimeSpan
@@ -28,12 +26,11 @@ public struct Limit: Sendable {
 
     /// The limit in the form that the programs read.
     var encoded: throttle_limit {
-        let bytesPerSecond: UInt64 = if case .bytesPerSecond(let rate) = rate { rate } else { 0 }
-        return bucket_limit(bytesPerSecond, burst.nanoseconds, counting == .wire)
+        bucket_limit(rate.bytesPerSecond ?? 0, burst.nanoseconds, counting == .wire)
     }
 }
 
-/// What one direction did so far.
+/// What one direction did so far. A payload is what is behind the transport header, wire bytes are layer 2 frames.
 public struct Counters: Sendable, Equatable {
     public var passedPackets: UInt64 = 0
     public var passedPayloadBytes: UInt64 = 0
@@ -131,8 +128,7 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
 
     /// What the run may use at most: what was asked for, and no more than its group has.
     public func rate(_ direction: Direction) -> Rate {
-        let asked = direction == .down ? shared.value.pointee.asked.0 : shared.value.pointee.asked.1
-        let own = asked == 0 ? Rate.unlimited : .bytesPerSecond(asked)
+        let own = Rate(bytesPerSecond: direction.pick(from: shared.value.pointee.asked))
         return isGrouped ? min(own, groupRate(direction)) : own
     }
 
@@ -149,10 +145,11 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
     /// The descriptors that a process needs to load a `PlaneSet`, too.
     public var mapDescriptors: [CInt] { Map.common.map { object.descriptor(ofMap: $0) } }
 
+    /// What a direction did so far.
     public func counters(_ direction: Direction) -> Counters {
         // The witness first: what it saw, the run's program has seen before.
-        let witness = direction == .down ? shared.value.pointee.witness.0 : shared.value.pointee.witness.1
-        let meter = direction == .down ? shared.value.pointee.meter.0 : shared.value.pointee.meter.1
+        let witness = direction.pick(from: shared.value.pointee.witness)
+        let meter = direction.pick(from: shared.value.pointee.meter)
         var counters = Counters()
         counters.witnessPackets = witness.packets
         counters.witnessBytes = witness.bytes
@@ -162,7 +159,7 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
         counters.droppedPackets = meter.dropped_packets
         counters.droppedPayloadBytes = meter.dropped_payload_bytes
         counters.deferredPackets = direction == .down ? 0 : shared.value.pointee.tcp.deferred_packets
-        let exempt = direction == .down ? shared.value.pointee.exempt.0 : shared.value.pointee.exempt.1
+        let exempt = direction.pick(from: shared.value.pointee.exempt)
         counters.exemptPackets = exempt.packets
         counters.exemptBytes = exempt.bytes
         counters.activeNanoseconds = meter.last_ns - min(meter.first_ns, meter.last_ns)

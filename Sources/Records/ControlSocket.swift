@@ -24,6 +24,7 @@ public struct ControlAnswer {
     let text: String
     let descriptors: [CInt]
 
+    /// At most 16 descriptors, which stay ours.
     public init(_ text: String, descriptors: [CInt] = []) {
         self.text = text
         self.descriptors = descriptors
@@ -40,6 +41,7 @@ public final class ControlSocket {
     private let directory: Descriptor
     private let name: String
 
+    /// Listens beside the record of this name, in place of a socket that a dead run left there.
     public init(of record: String, in directory: RecordDirectory) throws(SystemError) {
         let name = record + ControlSocket.suffix
         let subject = "\(directory.path)/\(name)"

@@ -6,7 +6,9 @@ import SystemPackage
 /// Where the runs of one user are recorded: /run/throttle for root, $XDG_RUNTIME_DIR/throttle for others. Nobody else
 /// may read or write it.
 public final class RecordDirectory: Sendable {
+    /// For people; all work goes through the descriptor.
     public let path: String
+    /// The directory, open for reading.
     public let descriptor: Descriptor
 
     /// The caller's, made where it is missing.

@@ -6,9 +6,12 @@ import Units
 /// What a run writes down about itself, for `throttle cleanup` and the like.
 public struct RunRecord: Codable, Sendable, Equatable {
     public var schema = 1
+    /// The run's, as in the name of its cgroup.
     public let id: String
+    /// For people: --name, or the command's first word.
     public let name: String
     public let command: [String]
+    /// Of its throttle.
     public let pid: Int32
     /// The run's parent cgroup, as the run saw it.
     public let cgroup: String
@@ -48,6 +51,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
 /// The record of a run that lives: its file is locked, which dies with those who hold it. Its end removes the file.
 public struct RecordFile: ~Copyable {
+    /// In the directory: the run's id, and `.2` and so on where that was taken.
     public let name: String
     private let file: Descriptor
     private let directory: Descriptor
@@ -88,6 +92,7 @@ public struct RecordFile: ~Copyable {
     /// What keeps the record alive in whatever process has it.
     public var descriptor: CInt { file.rawValue }
 
+    /// Writes its only content.
     public func write(_ record: RunRecord) throws(SystemError) {
         try attempting("write", "the record \(name)") { () throws(Errno) in try file.write(record.encoded + "\n") }
     }

@@ -8,6 +8,7 @@ import Records
 public struct Cleanup {
     private let isRemoving: Bool
 
+    /// `isRemoving`: whether what is found is removed.
     public init(isRemoving: Bool) {
         self.isRemoving = isRemoving
     }

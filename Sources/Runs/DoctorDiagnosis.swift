@@ -12,6 +12,7 @@ public struct Finding: Sendable, Equatable {
         case selfTest = "self-test"
     }
 
+    /// How bad it is, from the best on.
     public enum Level: String, Sendable, CaseIterable {
         case ok
         /// Worth knowing; limits hold as well as elsewhere.
@@ -24,6 +25,7 @@ public struct Finding: Sendable, Equatable {
 
     public let area: Area
     public let level: Level
+    /// What was found, for people.
     public let text: String
     /// What to do about it.
     public let advice: String?
@@ -47,6 +49,7 @@ public struct SurroundingProgram: Sendable {
         case passedOver = "passed_over"
     }
 
+    /// The path of its cgroup.
     public let cgroup: String
     public let type: AttachType
     public let program: AttachedProgram
@@ -72,6 +75,7 @@ public struct SurroundingProgram: Sendable {
 public enum Health: Int32, Sendable {
     case ready, degraded, broken
 
+    /// As JSON has it.
     public var name: String { "\(self)" }
 
     /// The exit status.
@@ -86,6 +90,7 @@ public struct Diagnosis: Sendable {
     /// The signal that cut the examination short.
     public internal(set) var interruption: Int32?
 
+    /// As bad as the worst finding.
     public var health: Health {
         let levels = Set(findings.map(\.level))
         return levels.contains(.broken) ? .broken : levels.contains(.degraded) ? .degraded : .ready

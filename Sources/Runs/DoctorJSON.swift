@@ -1,6 +1,5 @@
-import Units
 import Kernel
-import Programs
+import Units
 
 extension Diagnosis {
     /// One JSON object in one line; throttle-doctor(1) has the schema.
@@ -8,7 +7,7 @@ extension Diagnosis {
         Units.json(Document(self))
     }
 
-    /// The schema; it grows when a key changes its meaning or goes.
+    /// The schema; `schema` grows when a key changes its meaning or goes.
     private struct Document: Encodable {
         struct Item: Encodable {
             let area: String

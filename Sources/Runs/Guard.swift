@@ -1,13 +1,11 @@
 import CKernel
 import Cgroups
 import Commands
-import Devices
 import Glibc
 import Kernel
 import Logging
 import Programs
 import Records
-import SystemPackage
 
 /// The process that holds all of a run, too, and keeps its planes up. The command waits for none of that work; where
 /// throttle is killed, or leaves processes of the command's behind, the guard keeps them limited to their end; and
@@ -157,20 +155,20 @@ final class Guard {
 /// An open line to the guard, the last that it hears of us.
 struct GuardLine: ~Copyable {
     /// Not held: its end takes the planes down, and comes first.
-    private weak let keeper: Guard?
+    private weak let guardProcess: Guard?
     private let pid: pid_t
     private let descriptor: CInt
 
-    fileprivate init?(to keeper: Guard, _ input: CInt, _ pid: pid_t) {
+    fileprivate init?(to guardProcess: Guard, _ input: CInt, _ pid: pid_t) {
         guard let copy = try? Descriptor(copying: input) else { return nil }
         descriptor = copy.release()
-        self.keeper = keeper
+        self.guardProcess = guardProcess
         self.pid = pid
     }
 
     deinit {
-        let isEnding = keeper?.isEnding ?? true
-        keeper?.leave()
+        let isEnding = guardProcess?.isEnding ?? true
+        guardProcess?.leave()
         close(descriptor)
         if isEnding && RunCgroup.isCallerInside { waitpid(pid, nil, 0) }
     }

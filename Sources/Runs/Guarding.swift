@@ -97,7 +97,7 @@ struct Guarding {
         }
     }
 
-    /// Changes limits where that is asked for. Returns what the run does.
+    /// Gives what it takes to join the run's group, or changes limits where that is asked for, and says what the run did.
     private mutating func answer(
         _ request: ControlRequest, _ run: borrowing InheritedRun, _ keeper: inout PlaneKeeper?,
         _ programs: borrowing ProgramSet

@@ -11,7 +11,7 @@ import Units
 /// All that a run sets up on the system. Its scope undoes it, in reverse.
 struct Limiter: ~Copyable {
     // Destroyed in this order: the last made goes first, and when all is gone the guard hears of it.
-    let keeper: Guard?
+    let guardProcess: Guard?
     private var attachments: Attachments
     private let record: RecordFile?
     private let cgroup: RunCgroup
@@ -32,7 +32,7 @@ struct Limiter: ~Copyable {
         let programs = try Limiter.load(plan, kernel, entry, log)
         let member = try Limiter.join(entry, &plan, programs, log)
         // From here on, the guard removes what a kill leaves.
-        let keeper = try Limiter.startGuard(plan, command, kernel, programs, base, records, member, log)
+        let guardProcess = try Limiter.startGuard(plan, command, kernel, programs, base, records, member, log)
         let cgroup: RunCgroup
         do {
             cgroup = try RunCgroup(in: base, log: Limiter.undoLog(log))
@@ -45,9 +45,9 @@ struct Limiter: ~Copyable {
         var attachments = Attachments(log: Limiter.undoLog(log))
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
-        try Limiter.share(with: keeper, plan, attachments, record, cgroup, method, log)
+        try Limiter.share(with: guardProcess, plan, attachments, record, cgroup, method, log)
         self.method = method
-        self.keeper = keeper
+        self.guardProcess = guardProcess
         self.hasWitness = hasWitness
         self.attachments = attachments
         self.record = record
@@ -55,7 +55,7 @@ struct Limiter: ~Copyable {
         self.programs = programs
         self.member = member
         self.plan = plan
-        line = keeper?.line
+        line = guardProcess?.line
     }
 
     var id: String { cgroup.id }
@@ -69,8 +69,8 @@ struct Limiter: ~Copyable {
     func fill(_ report: inout Report) {
         report.id = id
         report.method = method
-        report.take(programs, member, keeper?.planes ?? [])
-        report.obstacle = keeper?.obstacle
+        report.take(programs, member, guardProcess?.planes ?? [])
+        report.obstacle = guardProcess?.obstacle
         if !hasWitness { report.forgetWitness() }
     }
 
@@ -106,19 +106,19 @@ struct Limiter: ~Copyable {
         let linger = getpid() == 1 ? .kill : linger
         if left > 0 && linger == .kill { cgroup.run.killProcesses() }
         if left == 0 || linger == .kill {
-            keeper?.end()
+            guardProcess?.end()
             return (left, linger)
         }
-        if linger == .release || keeper?.isAlive != true {
+        if linger == .release || guardProcess?.isAlive != true {
             // First, as the guard ends when nothing runs any more.
             let released = cgroup.release()
             // What couldn't be moved stays limited while there is a guard for it.
-            if population == 0 || keeper?.isAlive != true {
-                keeper?.end()
+            if population == 0 || guardProcess?.isAlive != true {
+                guardProcess?.end()
                 return (released, .release)
             }
         }
-        keeper?.leave()
+        guardProcess?.leave()
         member?.handOver()
         attachments.leave()
         switch consume record {
@@ -213,58 +213,6 @@ struct Limiter: ~Copyable {
         }
     }
 
-    /// Attaches the witness to the parent. A parent that is full costs only the proof, not the limit.
-    private static func attachWitness(
-        _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
-        _ choice: AttachChoice, _ log: Logger
-    ) throws(SetupError) -> Bool {
-        for direction in Direction.allCases {
-            do throws(SystemError) {
-                _ = try attach(
-                    Hook.witness(direction), &attachments, programs, cgroup.parent, choice)
-            } catch  where error.errno == .argListTooLong {
-                log.warning("\(cgroup.parent.path) has 64 programs already: going on without the witness")
-                return false
-            } catch {
-                throw explain(error, cgroup, Hook.meter(direction).attachType)
-            }
-        }
-        return true
-    }
-
-    private static func attachMeters(
-        _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
-        _ plan: RunPlan, _ log: Logger
-    ) throws(SetupError) -> AttachMethod {
-        var method = AttachMethod.link
-        for direction in Direction.allCases {
-            method = try attachToRun(.meter(direction), &attachments, programs, cgroup, plan.attach)
-            for (path, program) in obstacles(to: cgroup, Hook.meter(direction).attachType)
-            where program.mode == .override {
-                log.warning(
-                    """
-                    \(program.described) on \(path) does not see this run's traffic: it was attached with \
-                    BPF_F_ALLOW_OVERRIDE, so the run's programs stand in for it
-                    """)
-            }
-        }
-        for hook in [Hook.sockets, .calls] {
-            _ = try attachToRun(hook, &attachments, programs, cgroup, plan.attach)
-        }
-        return method
-    }
-
-    private static func attachToRun(
-        _ hook: Hook, _ attachments: inout Attachments, _ programs: borrowing ProgramSet,
-        _ cgroup: borrowing RunCgroup, _ choice: AttachChoice
-    ) throws(SetupError) -> AttachMethod {
-        do {
-            return try attach(hook, &attachments, programs, cgroup.run, choice)
-        } catch {
-            throw explain(error, cgroup, hook.attachType)
-        }
-    }
-
     /// Starts what makes the limit lossless, and outlives us. Without it, it still holds.
     private static func startGuard(
         _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
@@ -279,21 +227,21 @@ struct Limiter: ~Copyable {
 
     /// Hands the guard what it is to guard, and waits for the queue where there is to be nothing else.
     private static func share(
-        with keeper: Guard?, _ plan: RunPlan, _ attachments: borrowing Attachments, _ record: borrowing RecordFile?,
-        _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ log: Logger
+        with guardProcess: Guard?, _ plan: RunPlan, _ attachments: borrowing Attachments,
+        _ record: borrowing RecordFile?, _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ log: Logger
     ) throws(SetupError) {
-        guard let keeper else { return }
+        guard let guardProcess else { return }
         do {
-            try keeper.share(cgroup, attachments, record, method)
+            try guardProcess.share(cgroup, attachments, record, method)
         } catch {
             // What it doesn't have, it can't be left.
-            keeper.leave()
+            guardProcess.leave()
             _ = try doWithoutGuard(plan, error, log)
         }
         if plan.mode == .shape && plan.rate(.down) != .unlimited {
-            keeper.waitUntilReady()
-            guard keeper.planes?.contains(.shape) == true else {
-                throw SetupError("can't shape downloads: \(keeper.obstacle ?? "the guard process has ended")")
+            guardProcess.waitUntilReady()
+            guard guardProcess.planes?.contains(.shape) == true else {
+                throw SetupError("can't shape downloads: \(guardProcess.obstacle ?? "the guard process has ended")")
             }
         }
     }
@@ -304,34 +252,5 @@ struct Limiter: ~Copyable {
         if plan.mode == .shape { throw SetupError(error) }
         log.warning("\(error): nothing but police holds the limits, and that only while throttle lives")
         return nil
-    }
-
-    private static func attach(
-        _ hook: Hook, _ attachments: inout Attachments, _ programs: borrowing ProgramSet,
-        _ cgroup: borrowing CgroupDirectory, _ choice: AttachChoice
-    ) throws(SystemError) -> AttachMethod {
-        if choice != .legacy {
-            do {
-                try attachments.attach(
-                    hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: .link)
-                return .link
-            } catch {
-                // What a kernel says that has no BPF links, or none for cgroups.
-                guard choice == .auto, [.invalidArgument, .noFunction].contains(error.errno) else { throw error }
-            }
-        }
-        try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: .legacy)
-        return .legacy
-    }
-}
-
-/// Runs `body` and turns its error into one for the user.
-func setting<Result: ~Copyable, Failure: Error>(
-    _ body: () throws(Failure) -> Result
-) throws(SetupError) -> Result {
-    do {
-        return try body()
-    } catch {
-        throw SetupError(error)
     }
 }

@@ -64,13 +64,11 @@ public struct LiveRuns {
 
         /// What the run answers, as text.
         public func say(_ request: ControlRequest) throws(SetupError) -> String {
-            do {
-                return String(decoding: try directory.ask(file, request), as: UTF8.self)
-            } catch {
-                throw SetupError(error)
-            }
+            let answer = try setting { () throws(SystemError) in try directory.ask(file, request) }
+            return String(decoding: answer, as: UTF8.self)
         }
 
+        /// What the run answers, as its report.
         public func ask(_ request: ControlRequest) throws(SetupError) -> LiveRun {
             guard let traffic: LiveRun.Traffic = decoded(Array(try say(request).utf8)) else {
                 throw SetupError("the run \(record.id) answered what is no report")

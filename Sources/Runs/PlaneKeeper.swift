@@ -1,8 +1,6 @@
 import Cgroups
-import Devices
 import Kernel
 import Programs
-import SystemPackage
 import Units
 
 /// What the guard sets up beyond the police, and keeps right. Its scope undoes it.

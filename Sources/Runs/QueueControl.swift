@@ -25,7 +25,7 @@ struct QueueControl {
     init(limit: UInt64, counting: Counting) {
         self.limit = Double(limit)
         self.counting = counting
-        payload = self.limit / 10
+        payload = self.limit * Double(Shaper.stepMilliseconds) / 1000
         wire = payload
         rate = limit
     }

@@ -23,7 +23,7 @@ final class QueueEntry {
     ) throws(SystemError) {
         name = device.name
         self.log = log
-        if kernel >= KernelVersion(6, 6) && !hasQdisc {
+        if kernel >= IngressLink.oldestKernel && !hasQdisc {
             link = try IngressLink(set, on: device.index, named: device.name, log: log)
             return
         }

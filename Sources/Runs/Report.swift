@@ -19,6 +19,7 @@ public enum Verdict: String, Sendable, Codable {
 /// What one direction of a run did.
 public struct DirectionReport: Sendable {
     public let direction: Direction
+    /// The last one, as it may have been changed meanwhile: what was asked for, and no more than a group has.
     public internal(set) var limit: Rate
     public let counting: Counting
     public var counters = Counters()
@@ -41,7 +42,7 @@ public struct DirectionReport: Sendable {
 
     /// Achieved rate over limit; nil where there is none.
     public var ratio: Double? {
-        if case .bytesPerSecond(let rate) = limit { achieved / Double(rate) } else { nil }
+        limit.bytesPerSecond.map { achieved / Double($0) }
     }
 
     /// Packets that the parent's witness saw and the run's own program didn't.
@@ -82,6 +83,7 @@ public struct Report: Sendable {
     public let burst: TimeSpan
     /// nil where the run wasn't limited at all.
     public internal(set) var id: String?
+    /// How meter and police were attached.
     public internal(set) var method: AttachMethod?
     public let mode: Mode
     /// What held the limits.
@@ -91,6 +93,7 @@ public struct Report: Sendable {
     public internal(set) var obstacle: String?
     public internal(set) var group: GroupReport?
     public internal(set) var elapsedNanoseconds: UInt64 = 0
+    /// nil while the command runs.
     public internal(set) var outcome: Outcome?
     /// Why nothing was limited (--best-effort), where set-up failed.
     public internal(set) var setupFailure: String?
@@ -110,6 +113,7 @@ public struct Report: Sendable {
         linger = plan.linger
     }
 
+    /// What became of the limit of a direction of this report.
     public func verdict(_ direction: DirectionReport) -> Verdict {
         guard direction.limit != .unlimited else { return .unlimited }
         if id == nil || hasMoved || direction.escapedPackets > 0 { return .notThrottled }

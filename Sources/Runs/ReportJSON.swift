@@ -116,8 +116,7 @@ extension Report {
             deferred_packets = isDownload ? nil : direction.counters.deferredPackets
             retransmitted_segments = isDownload ? nil : planes.retransmittedSegments
             let counters = direction.counters
-            limit_bytes_per_second =
-                if case .bytesPerSecond(let rate) = direction.limit { rate } else { nil }
+            limit_bytes_per_second = direction.limit.bytesPerSecond
             achieved_bytes_per_second = direction.achieved
             achieved_ratio = direction.ratio
             self.verdict = verdict

@@ -28,6 +28,17 @@ public struct SetupError: Error, CustomStringConvertible {
     }
 }
 
+/// Runs `body` and turns its error into one for the user.
+func setting<Result: ~Copyable, Failure: Error>(
+    _ body: () throws(Failure) -> Result
+) throws(SetupError) -> Result {
+    do {
+        return try body()
+    } catch {
+        throw SetupError(error)
+    }
+}
+
 /// The oldest kernel that we support.
 let oldestKernel = KernelVersion(5, 10)
 

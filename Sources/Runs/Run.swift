@@ -3,7 +3,6 @@ import Commands
 import Kernel
 import Logging
 import Programs
-import SystemPackage
 
 /// One command under its limits, from set-up to report.
 public struct Run {
@@ -11,6 +10,7 @@ public struct Run {
     private let command: Command
     private let log: Logger
 
+    /// Does nothing yet. `log` hears what is done, and what goes wrong.
     public init(_ plan: RunPlan, _ command: Command, log: Logger) {
         self.plan = plan
         self.command = command
@@ -34,7 +34,7 @@ public struct Run {
     private struct Started: ~Copyable {
         var running: RunningCommand
         let limiter: Limiter?
-        let keeper: Guard?
+        let guardProcess: Guard?
     }
 
     private func start(_ report: inout Report, as caller: borrowing Caller) throws(SetupError) -> Started {
@@ -42,18 +42,15 @@ public struct Run {
             let limiter = try Limiter(plan, command, log: log)
             noteInheritedSockets()
             let running = try command.start(in: limiter.cgroupDescriptor, as: caller)
-            let keeper = limiter.keeper
-            return Started(running: running, limiter: limiter, keeper: keeper)
+            let guardProcess = limiter.guardProcess
+            return Started(running: running, limiter: limiter, guardProcess: guardProcess)
         } catch {
             guard plan.bestEffort else { throw SetupError(error) }
             log.error("NOT THROTTLED: running without limits, as \(error)")
             report.setupFailure = "\(error)"
         }
-        do {
-            return Started(running: try command.start(in: nil, as: caller), limiter: nil, keeper: nil)
-        } catch {
-            throw SetupError(error)
-        }
+        let running = try setting { () throws(SystemError) in try command.start(in: nil, as: caller) }
+        return Started(running: running, limiter: nil, guardProcess: nil)
     }
 
     private func follow(
@@ -61,14 +58,14 @@ public struct Run {
     ) throws(SystemError) -> Outcome {
         let began = Host.monotonicNanoseconds
         let home = cgroup(of: started.running.pid)
-        let keeper = started.keeper
+        let guardProcess = started.guardProcess
         let limiter = started.limiter
         var running = started.running
         let progress = plan.progress ? Progress() : nil
         let outcome: Outcome
         do throws(SystemError) {
             outcome = try running.supervise(
-                as: caller, input: keeper?.input ?? -1, milliseconds: progress?.milliseconds ?? -1,
+                as: caller, input: guardProcess?.input ?? -1, milliseconds: progress?.milliseconds ?? -1,
                 tick: { stops in
                     switch limiter {
                     case .some(let limiter) where !stops: progress?.show(flows(limiter))
@@ -76,7 +73,7 @@ public struct Run {
                     }
                 },
                 read: {
-                    if keeper?.listen() == true { return true }
+                    if guardProcess?.listen() == true { return true }
                     switch limiter {
                     case .some(let limiter): limiter.holdAlone()
                     case nil: break
@@ -89,7 +86,7 @@ public struct Run {
             throw error
         }
         progress?.erase()
-        keeper?.drain()
+        guardProcess?.drain()
         report.hasMoved = cgroup(of: running.pid) != home
         running.reap()
         var elapsed = Host.monotonicNanoseconds - began

@@ -32,6 +32,7 @@ public enum Linger: String, Sendable, CaseIterable {
 
 /// Everything that a run was asked for, checked before anything on the system is touched.
 public struct RunPlan: Sendable {
+    /// What was asked for; in a group, the run may get less.
     public var down: Rate = .unlimited
     public var up: Rate = .unlimited
     /// How much unused time may be caught up on; covers TCP's minimum retransmission timeout of 200 ms.

@@ -3,7 +3,6 @@ import Glibc
 import Kernel
 import Logging
 import Programs
-import SystemPackage
 import Units
 
 /// A run like any other, whose command moves bytes over loopback, first in, then out.
@@ -27,12 +26,7 @@ enum SelfTest {
         var plan = plan
         plan.mode = mode
         // Made here, outside the run, so that only the other end of its connections is limited.
-        let listener: Descriptor
-        do {
-            listener = try SelfTransfer.listen()
-        } catch {
-            throw SetupError(error)
-        }
+        let listener = try setting { () throws(SystemError) in try SelfTransfer.listen() }
         let command = Command(words: ["/proc/self/exe", "doctor", "--transfer", "\(listener.rawValue)"])
         return try Run(plan, command, log: log).execute(as: caller)
     }

@@ -1,10 +1,10 @@
 import Devices
 import Kernel
 import Programs
-import SystemPackage
 
 /// The queue that a run's downloads wait in, and what leads them there from each device.
 struct Shaper: ~Copyable {
+    /// Between two looks at the queue.
     static let stepMilliseconds: CInt = 100
 
     // Destroyed in this order: the last made goes first.
@@ -68,7 +68,8 @@ struct Shaper: ~Copyable {
         }
     }
 
-    /// What is in the queue then is lost with it, so this comes after the run's end.
+    /// Leads nothing more through the queue. What waits there goes on, unless the queue ends, too: nothing of the run may
+    /// be left then.
     mutating func stop(_ programs: borrowing ProgramSet) {
         programs.useQueue(0)
         isInUse = false

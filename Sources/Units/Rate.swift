@@ -1,5 +1,6 @@
 /// How fast one direction may be.
 public enum Rate: Equatable, Sendable {
+    /// No limit.
     case unlimited
     /// 1 to 2^63 - 1.
     case bytesPerSecond(UInt64)

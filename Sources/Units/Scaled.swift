@@ -5,6 +5,7 @@ public struct Scaled: CustomStringConvertible {
 
     private static let prefixes = ["", "k", "M", "G", "T", "P", "E"]
 
+    /// `value` isn't negative, and finite; `unit` is what prefixes go before.
     public init(_ value: Double, unit: String) {
         let power = Scaled.power(of: value)
         description = Scaled.number(value, power) + " " + Scaled.prefixes[power] + unit

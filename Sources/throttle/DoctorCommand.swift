@@ -1,6 +1,5 @@
 import ArgumentParser
 import Commands
-import Kernel
 import Runs
 
 /// `throttle doctor`: whether limits can be set up here, and hold.

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import Kernel
 import Runs
 import Units
@@ -15,6 +14,7 @@ struct GroupCommand: ParsableCommand {
         subcommands: [CreateCommand.self, ListGroupsCommand.self, DeleteCommand.self])
 }
 
+/// `throttle group create`.
 struct CreateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "create", abstract: "Create a group that stays without runs, too.")
@@ -25,9 +25,7 @@ struct CreateCommand: ParsableCommand {
     @OptionGroup var rates: RateOptions
 
     func validate() throws {
-        if rates.down == nil && rates.up == nil {
-            throw ValidationError("No limit given. Use --down RATE, --up RATE or both, such as --down 50k.")
-        }
+        if rates.down == nil && rates.up == nil { throw noLimit }
     }
 
     func run() throws {
@@ -35,6 +33,7 @@ struct CreateCommand: ParsableCommand {
     }
 }
 
+/// `throttle group delete`.
 struct DeleteCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delete", abstract: "Delete a group; what runs in it goes on in it to its end.")
@@ -45,6 +44,7 @@ struct DeleteCommand: ParsableCommand {
     func run() throws { try RunGroups().delete(name.text) }
 }
 
+/// `throttle group list`.
 struct ListGroupsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "list", abstract: "List groups: those that were created, and those that have runs.",

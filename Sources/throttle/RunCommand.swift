@@ -1,11 +1,7 @@
 import ArgumentParser
 import Commands
-import Glibc
-import Kernel
 import Logging
-import Programs
 import Runs
-import Units
 
 /// `throttle run`: the options, and what becomes of them.
 struct RunCommand: ParsableCommand {

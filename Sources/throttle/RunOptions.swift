@@ -1,23 +1,16 @@
 import ArgumentParser
-import Glibc
 import Kernel
 import Logging
 import Programs
 import Runs
-import SystemPackage
 import Units
 
+/// What `run` limits, and to what.
 struct LimitOptions: ParsableArguments {
-    @Option(
-        name: [.long, .customShort("d", allowingJoined: true)], parsing: .unconditional,
-        help: ArgumentHelp("Limit downloads (default: $THROTTLE_DOWN).", valueName: "rate"),
-        transform: { try valid($0, Rate.init) })
+    @Option(rate: "d", "Limit downloads (default: $THROTTLE_DOWN).")
     var down: Rate?
 
-    @Option(
-        name: [.long, .customShort("u", allowingJoined: true)], parsing: .unconditional,
-        help: ArgumentHelp("Limit uploads (default: $THROTTLE_UP).", valueName: "rate"),
-        transform: { try valid($0, Rate.init) })
+    @Option(rate: "u", "Limit uploads (default: $THROTTLE_UP).")
     var up: Rate?
 
     @Option(
@@ -29,11 +22,7 @@ struct LimitOptions: ParsableArguments {
     @Option(help: "What a limit counts.")
     var count = Counting.payload
 
-    @Option(
-        name: [.long, .customShort("g", allowingJoined: true)], parsing: .unconditional,
-        help: ArgumentHelp(
-            "Share one budget with all runs of this group (default: $THROTTLE_GROUP).", valueName: "name"),
-        completion: .shellCommand("throttle group list --names"), transform: { try GroupName($0) })
+    @Option(group: "Share one budget with all runs of this group (default: $THROTTLE_GROUP).")
     var group: GroupName?
 
     /// Both limits, with the environment's defaults.
@@ -41,7 +30,7 @@ struct LimitOptions: ParsableArguments {
         let down = try down ?? LimitOptions.fromEnvironment("THROTTLE_DOWN")
         let up = try up ?? LimitOptions.fromEnvironment("THROTTLE_UP")
         if try down == nil && up == nil && groupName() == nil {
-            throw ValidationError("No limit given. Use --down RATE, --up RATE or both, such as --down 50k.")
+            throw noLimit
         }
         return (down ?? .unlimited, up ?? .unlimited)
     }
@@ -68,6 +57,7 @@ struct LimitOptions: ParsableArguments {
     }
 }
 
+/// How `run` sets a run up, and as whom.
 struct SetupOptions: ParsableArguments {
     @Option(help: "How downloads are limited.")
     var mode = Mode.auto
@@ -107,27 +97,6 @@ struct SetupOptions: ParsableArguments {
     }
 }
 
-/// The name of a group, which is that of a file, too.
-struct GroupName {
-    let text: String
-
-    init(_ text: String) throws {
-        guard isPlainName(text), !text.hasPrefix(".") else {
-            throw ValidationError(
-                "'\(text)' is not a group: use 1 to 64 letters, digits, '.', '_' and '-', and no '.' at its start")
-        }
-        self.text = text
-    }
-}
-
-private func isPlainName(_ text: String) -> Bool {
-    let isPlain = text.utf8.allSatisfy {
-        UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 | 0x20 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
-            || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)
-    }
-    return isPlain && (1...64).contains(text.utf8.count)
-}
-
 /// How a report looks.
 enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
     case text, json
@@ -140,6 +109,7 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
     }
 }
 
+/// What `run` says, and where.
 struct ReportingOptions: ParsableArguments {
     @Flag(help: "Show how far the run is, on standard error.")
     var progress = false
@@ -201,12 +171,3 @@ extension Counting: ExpressibleByArgument {}
 extension AttachChoice: ExpressibleByArgument {}
 extension Mode: ExpressibleByArgument {}
 extension Linger: ExpressibleByArgument {}
-
-/// Turns the reason why a value is refused into what the parser prints.
-func valid<Value>(_ text: String, _ parse: (String) throws(InvalidQuantity) -> Value) throws -> Value {
-    do {
-        return try parse(text)
-    } catch {
-        throw ValidationError("\(error)")
-    }
-}

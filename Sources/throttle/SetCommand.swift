@@ -3,34 +3,16 @@ import Records
 import Runs
 import Units
 
-/// The rates to set, of a run or of a group.
-struct RateOptions: ParsableArguments {
-    @Option(
-        name: [.long, .customShort("d", allowingJoined: true)], parsing: .unconditional,
-        help: ArgumentHelp("Limit downloads; 'unlimited' for no limit.", valueName: "rate"),
-        transform: { try valid($0, Rate.init) })
-    var down: Rate?
-
-    @Option(
-        name: [.long, .customShort("u", allowingJoined: true)], parsing: .unconditional,
-        help: ArgumentHelp("Limit uploads; 'unlimited' for no limit.", valueName: "rate"),
-        transform: { try valid($0, Rate.init) })
-    var up: Rate?
-}
-
 /// `throttle set`: new limits for a live run, or for a group.
 struct SetCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "set", abstract: "Change the limits of a live run, or of a group.",
         discussion: "What isn't named stays. The new limits hold from the next packet on, for both directions at once.")
 
-    @Argument(help: ArgumentHelp("The run's id, its name, or the process id of its throttle.", valueName: "id"))
+    @Argument(help: runHelp)
     var id: String?
 
-    @Option(
-        name: [.long, .customShort("g", allowingJoined: true)], parsing: .unconditional,
-        help: ArgumentHelp("The group whose budget to change, instead of a run's limits.", valueName: "name"),
-        transform: { try GroupName($0) })
+    @Option(group: "The group whose budget to change, instead of a run's limits.")
     var group: GroupName?
 
     @OptionGroup var rates: RateOptions

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <linux/bpf.h>
 #include <linux/capability.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,11 +18,6 @@ int test_keep_capabilities(uint64_t kept)
 	data[0].effective &= (uint32_t)kept;
 	data[1].effective &= (uint32_t)(kept >> 32);
 	return (int)syscall(SYS_capset, &header, data);
-}
-
-int test_enter_network_namespace(void)
-{
-	return unshare(CLONE_NEWNET);
 }
 
 int test_load_passing_program(const char *name, uint32_t expected)

@@ -1,3 +1,4 @@
+import CPrograms
 import Foundation
 import Kernel
 import SystemPackage
@@ -23,7 +24,7 @@ struct Load: ~Copyable {
     }
 
     init(datagram size: Int?, tcp: Bool) throws {
-        let datagrams = try Load.pair(SOCK_DGRAM, Queue.restClass)
+        let datagrams = try Load.pair(SOCK_DGRAM, THROTTLE_REST_CLASS.rawValue)
         let streams = tcp ? try Load.stream() : []
         datagram = [UInt8](repeating: 0, count: size ?? 0)
         self.datagrams = datagrams
@@ -80,12 +81,12 @@ struct Load: ~Copyable {
 
     /// Both ends of a TCP connection.
     private static func stream() throws -> [CInt] {
-        let sockets = try pair(SOCK_STREAM, Queue.tcpClass)
+        let sockets = try pair(SOCK_STREAM, THROTTLE_TCP_CLASS.rawValue)
         defer { close(sockets[0]) }
         let far = accept(sockets[0], nil, nil)
         guard far >= 0 else { throw SystemError("accept", "a connection") }
         // It doesn't inherit the listener's, and its acknowledgements must not wait behind datagrams.
-        setPriority(far, Queue.tcpClass)
+        setPriority(far, THROTTLE_TCP_CLASS.rawValue)
         return [sockets[1], far]
     }
 

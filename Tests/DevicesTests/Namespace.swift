@@ -1,4 +1,4 @@
-import CTestSupport
+import CKernel
 import Foundation
 import Kernel
 import SystemPackage
@@ -7,7 +7,7 @@ import SystemPackage
 /// starts is in there, too.
 func enterNamespace() throws {
     alarm(30)
-    guard test_enter_network_namespace() == 0 else { throw SystemError("enter", "a network namespace") }
+    guard kernel_make_network() == 0 else { throw SystemError("enter", "a network namespace") }
     try shell("ip link set lo up")
 }
 

@@ -1,6 +1,6 @@
+import CKernel
 import CLibBPF
 import CPrograms
-import CTestSupport
 import Cgroups
 import Glibc
 import Kernel
@@ -80,26 +80,34 @@ extension KernelTests {
             }
         }
 
+        /// Opens the socket of a sample, with this process in a cgroup that has the programs, or not. Returns its port.
+        private static func open(
+            _ sample: Sample, inRunOf programs: borrowing ProgramSet, if isInside: Bool = true
+        ) throws -> UInt16 {
+            let group = try TestCgroup()
+            try group.make("run")
+            let run = try group.open("run")
+            var attachments = Attachments { _, _ in }
+            for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
+                try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
+            }
+            let caller = try CgroupDirectory.ofCaller()
+            if isInside { try Descriptor(opening: run.path + "/cgroup.procs", O_WRONLY).write("\(getpid())") }
+            let port = try sample.open()
+            try Descriptor(opening: caller.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+            return port
+        }
+
         /// In a namespace of their own: sockets are found there.
         @Test(arguments: [Sample.udp4, .udp6, .tcp4, .tcp6], [true, false])
         func `what is for a socket of the run goes through its queue`(sample: Sample, ofRun: Bool) async {
             await #expect(processExitsWith: .success) { [name = sample.rawValue as String, ofRun] in
                 let sample = try #require(Sample(rawValue: name))
-                try #require(test_enter_network_namespace() == 0)
+                try #require(kernel_make_network() == 0)
                 try #require(system("ip link set lo up") == 0)
                 let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
                 let planes = try PlaneSet(sharing: programs)
-                let group = try TestCgroup()
-                try group.make("run")
-                let run = try group.open("run")
-                var attachments = Attachments { _, _ in }
-                for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
-                    try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
-                }
-                let caller = try CgroupDirectory.ofCaller()
-                if ofRun { try Descriptor(opening: run.path + "/cgroup.procs", O_WRONLY).write("\(getpid())") }
-                let port = try sample.open()
-                try Descriptor(opening: caller.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+                let port = try PlaneSetTests.open(sample, inRunOf: programs, if: ofRun)
                 let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port))
                 #expect(try calls.action(1) == PlaneSetTests.pass)
                 // An index that nothing has: BPF_PROG_TEST_RUN only asks for what would be done.
@@ -120,23 +128,13 @@ extension KernelTests {
         func `what comes from an exempt peer doesn't go through the queue`(sample: Sample) async {
             await #expect(processExitsWith: .success) { [name = sample.rawValue as String] in
                 let sample = try #require(Sample(rawValue: name))
-                try #require(test_enter_network_namespace() == 0)
+                try #require(kernel_make_network() == 0)
                 try #require(system("ip link set lo up") == 0)
                 let limit = Limit(rate: .bytesPerSecond(1000), burst: try TimeSpan("200ms"), counting: .payload)
                 let exempt = Scope(except: [try Prefix("127.0.0.2"), try Prefix("::2")])
                 let programs = try ProgramSet(for: KernelVersion(6, 18), down: limit, up: limit, scope: exempt)
                 let planes = try PlaneSet(sharing: programs)
-                let group = try TestCgroup()
-                try group.make("run")
-                let run = try group.open("run")
-                var attachments = Attachments { _, _ in }
-                for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
-                    try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
-                }
-                let caller = try CgroupDirectory.ofCaller()
-                try Descriptor(opening: run.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
-                let port = try sample.open()
-                try Descriptor(opening: caller.path + "/cgroup.procs", O_WRONLY).write("\(getpid())")
+                let port = try PlaneSetTests.open(sample, inRunOf: programs)
                 programs.useQueue(1)
                 for (host, action) in [(1, PlaneSetTests.redirect), (2, PlaneSetTests.pass)] as [(UInt8, CInt)] {
                     let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port, from: host))

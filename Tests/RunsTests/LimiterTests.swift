@@ -1,5 +1,5 @@
+import CKernel
 import CLibBPF
-import CTestSupport
 import Cgroups
 import Commands
 import Glibc
@@ -44,7 +44,7 @@ private func plan(in path: String, mode: Mode = .auto, attach: AttachChoice = .a
 
 /// Moves the calling thread into a network namespace with nothing but loopback, for a guard to put its queue into.
 private func enterNamespace() throws {
-    try #require(test_enter_network_namespace() == 0)
+    try #require(kernel_make_network() == 0)
 }
 
 extension Limiter {
@@ -66,7 +66,7 @@ extension Limiter {
             let lines = Lines()
             do {
                 let limiter = try Limiter(plan(in: group.path), Command(lastWords: 1), log: lines.log)
-                limiter.keeper?.waitUntilReady()
+                limiter.guardProcess?.waitUntilReady()
                 let planes = limiter.planes
                 #expect(planes == [.police, .shape, .window])
                 let name = "throttle-\(limiter.id)"
@@ -114,8 +114,8 @@ extension Limiter {
             let lines = Lines()
             do {
                 let limiter = try Limiter(plan(in: group.path, mode: .police), Command(lastWords: 1), log: lines.log)
-                limiter.keeper?.waitUntilReady()
-                let (planes, obstacle) = (limiter.planes, limiter.keeper?.obstacle)
+                limiter.guardProcess?.waitUntilReady()
+                let (planes, obstacle) = (limiter.planes, limiter.guardProcess?.obstacle)
                 #expect(planes == [.police, .window])
                 #expect(obstacle == nil)
                 let run = try group.open("throttle-\(limiter.id)/run")
@@ -137,7 +137,7 @@ extension Limiter {
             plan.down = .unlimited
             do {
                 let limiter = try Limiter(plan, Command(lastWords: 1), log: lines.log)
-                let (planes, isGuarded) = (limiter.planes, limiter.keeper != nil)
+                let (planes, isGuarded) = (limiter.planes, limiter.guardProcess != nil)
                 #expect(planes.isEmpty && isGuarded)
                 _ = limiter.end(.keep)
             }
@@ -163,8 +163,8 @@ extension Limiter {
                 #expect(error?.description.hasPrefix("can't shape downloads: can't create device thr-") == true)
             } else {
                 let limiter = try Limiter(plan, Command(lastWords: 1), log: lines.log)
-                limiter.keeper?.waitUntilReady()
-                let (planes, obstacle) = (limiter.planes, limiter.keeper?.obstacle)
+                limiter.guardProcess?.waitUntilReady()
+                let (planes, obstacle) = (limiter.planes, limiter.guardProcess?.obstacle)
                 #expect(planes == [.police, .window, .pace])
                 #expect(obstacle?.hasPrefix("can't create device thr-\(getpid()): File exists") == true)
                 _ = limiter.end(.keep)

@@ -52,8 +52,7 @@ pid_t kernel_spawn(const struct kernel_spawn *_Nonnull spawn, int *_Nonnull pidf
 /* execvpe(3), which Swift's Glibc lacks. Returns if it failed, with errno. */
 void kernel_exec(char *_Nullable const *_Nonnull argv, char *_Nullable const *_Nonnull environment);
 
-/* The environment as the caller gave it: glibc removes LD_* and others from a process with file capabilities.
- */
+/* The environment as the caller gave it: with file capabilities, glibc removes LD_* and others. */
 char *_Nullable *_Nonnull kernel_original_environment(int argc, char *_Nullable *_Nonnull argv);
 
 /* One signal read from that descriptor. */
@@ -79,14 +78,12 @@ enum kernel_change {
 	KERNEL_CONTINUED,
 };
 
-/* Collects one change of the child without blocking. A dead child stays a zombie unless `reap`. -1 with
- * errno. */
+/* Collects one change of the child, without waiting. A dead one stays unless `reap`. -1 with errno. */
 int kernel_child_change(int pidfd, bool reap, int *_Nonnull value);
 
 int kernel_send_signal(int pidfd, int signal);
 
-/* Restores the default action of `signal`, unblocks and raises it; returns if it neither stopped nor killed
- * us. */
+/* Restores the default action of `signal`, unblocks and raises it; returns if that didn't kill us. */
 void kernel_raise(int signal);
 
 /* Raises a signal that kills, without a core dump of our own. */
@@ -109,9 +106,7 @@ int kernel_await(int first, int second, int third, int changing, int millisecond
 /* What one packet takes. */
 #define KERNEL_MAX_FDS 16
 
-/* Sends a packet with descriptors through a Unix socket, which the other end then has, too (unix(7)). -1 with
- * errno.
- */
+/* Sends a packet with descriptors, which the other end of a Unix socket then has, too. -1 with errno. */
 int kernel_send_fds(int socket, const void *_Nonnull data, size_t size, const int *_Nonnull fds, int count);
 
 /*
@@ -121,12 +116,13 @@ int kernel_send_fds(int socket, const void *_Nonnull data, size_t size, const in
 ssize_t kernel_receive_fds(int socket, void *_Nonnull data, size_t size, int *_Nonnull fds,
 			   int *_Nonnull count);
 
-/* Opens /dev/null (CLOEXEC) on each of the descriptors 0 to 2 that is closed, so that none of ours lands
- * there. */
+/* Opens /dev/null (CLOEXEC) on each closed descriptor of 0 to 2, so that none of ours lands there. */
 int kernel_occupy_standard_fds(void);
 
-/* Takes the calling thread to another network namespace. Needs CAP_SYS_ADMIN. setns(2) is a GNU call, which
- * Swift's Glibc lacks. -1 with errno. */
+/*
+ * Takes the calling thread to another network namespace. Needs CAP_SYS_ADMIN. setns(2) is a GNU call, which
+ * Swift's Glibc lacks. -1 with errno.
+ */
 int kernel_enter_network(int fd);
 
 /* Takes the calling thread to a network namespace of its own, which ends with it. As above: unshare(2). */
@@ -147,16 +143,13 @@ uint64_t kernel_effective_capabilities(void);
 /* Release string of the running kernel, such as "6.1.0-25-amd64"; empty on failure. */
 const char *_Nonnull kernel_release(void);
 
-/* The user of the process at the other end of a Unix socket (SO_PEERCRED, whose struct needs _GNU_SOURCE); -1
- * with errno. */
+/* The user at the other end of a Unix socket (SO_PEERCRED, whose struct needs _GNU_SOURCE); -1 with errno. */
 int64_t kernel_peer_user(int socket);
 
 /* Address family of an open socket, -1 if it is none. */
 int kernel_socket_family(int fd);
 
-/* Memory without a name in any folder, for processes that are given its descriptor (CLOEXEC):
- * memfd_create(2). -1 with errno.
- */
+/* Memory for processes that are given its descriptor (CLOEXEC): memfd_create(2). -1 with errno. */
 int kernel_shared_memory(const char *_Nonnull name);
 
 /* Writes `after` where `before` is, and says whether it was: no other CPU gets in between. */

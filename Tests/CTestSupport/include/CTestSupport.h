@@ -8,9 +8,6 @@
 /* Leaves the calling thread only the effective capabilities of `kept`, a bit set. -1 with errno. */
 int test_keep_capabilities(uint64_t kept);
 
-/* Moves the calling thread into a fresh network namespace: unshare(2). -1 with errno. */
-int test_enter_network_namespace(void);
-
 /* Loads a cgroup_skb program for the attach type `expected` that passes all packets; -1 with errno. */
 int test_load_passing_program(const char *_Nonnull name, uint32_t expected);
 

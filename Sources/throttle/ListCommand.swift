@@ -1,7 +1,6 @@
 import ArgumentParser
 import Glibc
 import Kernel
-import Records
 import Runs
 import Units
 
@@ -112,45 +111,6 @@ struct ListCommand: ParsableCommand {
             guard let rate = direction.bytes_per_second else { return "-" }
             guard let limit = direction.limit_bytes_per_second else { return "\(Scaled(rate, unit: "B/s"))" }
             return "\(Scaled(rate, of: Double(limit), unit: "B/s"))"
-        }
-    }
-}
-
-/// What names a run.
-struct RunArgument: ParsableArguments {
-    @Argument(help: ArgumentHelp("The run's id, its name, or the process id of its throttle.", valueName: "id"))
-    var id: String
-
-    func find() throws -> LiveRuns.Place { try LiveRuns().find(id) }
-}
-
-/// `throttle stats`: one run in full.
-struct StatsCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "stats", abstract: "Report on a live run, as --stats does at a run's end.")
-
-    @OptionGroup var which: RunArgument
-
-    @Flag(name: .shortAndLong, help: "Again each second, until the run ends.")
-    var watch = false
-
-    @Flag(help: "Print JSON: one object in a line for each report.")
-    var json = false
-
-    func run() throws {
-        let place = try which.find()
-        var request = ControlRequest()
-        request.text = !json
-        var text = try place.say(request)
-        // A terminal shows the newest report only.
-        let isRedrawn = watch && !json && isatty(1) == 1
-        while true {
-            print((isRedrawn ? "\u{1b}[H\u{1b}[2J" : "") + text, terminator: "")
-            fflush(nil)
-            guard watch else { return }
-            sleep(1)
-            guard let next = try? place.say(request) else { return }
-            text = next
         }
     }
 }

@@ -1,0 +1,78 @@
+import Cgroups
+import Kernel
+import Logging
+import Programs
+
+/// Puts the programs on the run's cgroups.
+extension Limiter {
+    /// Attaches the witness to the parent. A parent that is full costs only the proof, not the limit.
+    static func attachWitness(
+        _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
+        _ choice: AttachChoice, _ log: Logger
+    ) throws(SetupError) -> Bool {
+        for direction in Direction.allCases {
+            do throws(SystemError) {
+                _ = try attach(
+                    Hook.witness(direction), &attachments, programs, cgroup.parent, choice)
+            } catch  where error.errno == .argListTooLong {
+                log.warning("\(cgroup.parent.path) has 64 programs already: going on without the witness")
+                return false
+            } catch {
+                throw explain(error, cgroup, Hook.meter(direction).attachType)
+            }
+        }
+        return true
+    }
+
+    /// Attaches meter and police, and what marks sockets and makes TCP call. Returns how that was possible.
+    static func attachMeters(
+        _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
+        _ plan: RunPlan, _ log: Logger
+    ) throws(SetupError) -> AttachMethod {
+        var method = AttachMethod.link
+        for direction in Direction.allCases {
+            method = try attachToRun(.meter(direction), &attachments, programs, cgroup, plan.attach)
+            for (path, program) in obstacles(to: cgroup, Hook.meter(direction).attachType)
+            where program.mode == .override {
+                log.warning(
+                    """
+                    \(program.described) on \(path) does not see this run's traffic: it was attached with \
+                    BPF_F_ALLOW_OVERRIDE, so the run's programs stand in for it
+                    """)
+            }
+        }
+        for hook in [Hook.sockets, .calls] {
+            _ = try attachToRun(hook, &attachments, programs, cgroup, plan.attach)
+        }
+        return method
+    }
+
+    private static func attachToRun(
+        _ hook: Hook, _ attachments: inout Attachments, _ programs: borrowing ProgramSet,
+        _ cgroup: borrowing RunCgroup, _ choice: AttachChoice
+    ) throws(SetupError) -> AttachMethod {
+        do {
+            return try attach(hook, &attachments, programs, cgroup.run, choice)
+        } catch {
+            throw explain(error, cgroup, hook.attachType)
+        }
+    }
+
+    private static func attach(
+        _ hook: Hook, _ attachments: inout Attachments, _ programs: borrowing ProgramSet,
+        _ cgroup: borrowing CgroupDirectory, _ choice: AttachChoice
+    ) throws(SystemError) -> AttachMethod {
+        if choice != .legacy {
+            do {
+                try attachments.attach(
+                    hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: .link)
+                return .link
+            } catch {
+                // What a kernel says that has no BPF links, or none for cgroups.
+                guard choice == .auto, [.invalidArgument, .noFunction].contains(error.errno) else { throw error }
+            }
+        }
+        try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: .legacy)
+        return .legacy
+    }
+}
