@@ -42,6 +42,8 @@ public struct RunningCommand: ~Copyable {
             if signal.number != SIGCHLD { forward(signal.number) }
         }
         try release()
+        // Where it has ended already, its SIGCHLD was among them.
+        if let outcome = try followChild(tick) { return outcome }
         while true {
             let next = try caller.nextSignal(within: milliseconds, or: input)
             let now = Host.monotonicNanoseconds

@@ -67,6 +67,24 @@ import Testing
         #expect(lines.filter { !$0.hasSuffix(" exited 3") } == [])
     }
 
+    /// Its SIGCHLD comes before anything waits for it: strace(1) holds the wrapper as it has started the command.
+    @Test func commandThatIsKilledBeforeItsExecIsNotWaitedFor() throws {
+        let holding = ["-e", "trace=clone3", "-e", "inject=clone3:delay_exit=1000000"]
+        let run = try lab.start(
+            ["strace", "-D", "-qq", "-o", "/dev/null"] + holding + throttle("-d", "50k") + ["true"])
+        var command: pid_t?
+        #expect(
+            poll {
+                command = lab.cgroup.runs.first.flatMap {
+                    TestCgroup.processes(of: "\(lab.cgroup.path)/\($0)/run").first
+                }
+                return command != nil
+            })
+        kill(try #require(command), SIGKILL)
+        #expect(try run.wait(timeout: .seconds(10)).ending == .killed(SIGKILL))
+        #expect(poll { lab.cgroup.children == [] })
+    }
+
     @Test func signalsThatTheCallerIgnoresStayIgnored() throws {
         let ignoring = ["env", "--ignore-signal=INT", "--ignore-signal=HUP", "--ignore-signal=TERM"]
         let child = try lab.start(ignoring + throttle("-d", "50k") + ["sh", "-c", "echo ready; exec sleep 0.5"])
