@@ -76,7 +76,7 @@ static __always_inline bool within_limit(enum throttle_direction direction, cons
 	__u64 now;
 
 	/* The clock is the dearest part of all, so only packets that are charged read it. */
-	if (!limit->mult || !bytes)
+	if (!bytes || (!limit->mult && !(constants.grouped && group_limit(direction)->mult)))
 		return true;
 	now = bpf_ktime_get_ns();
 	if (!meter->first_ns)

@@ -35,6 +35,18 @@ extension KernelTests {
             }
         }
 
+        @Test(arguments: kernels, Direction.allCases)
+        func `a run without a limit of its own is held to the group's`(kernel: KernelVersion, direction: Direction)
+            throws
+        {
+            try withPair(kernel, own: .unlimited) { one, other throws in
+                #expect(try one.call(.meter(direction), .data) == 1)
+                #expect(try other.call(.meter(direction), .data) == (direction == .down ? 0 : 2))
+                one.setGroupRates(down: .unlimited, up: .unlimited)
+                for _ in 1...3 { #expect(try other.call(.meter(direction), .data) == 1) }
+            }
+        }
+
         @Test(arguments: kernels)
         func `what the group refuses isn't charged to the run`(kernel: KernelVersion) throws {
             try withPair(kernel, own: .bytesPerSecond(100_000)) { one, other throws in
