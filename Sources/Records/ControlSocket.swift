@@ -121,7 +121,7 @@ extension RecordDirectory {
     /// A run that waited too long for its request, as where the machine is busy, has hung up: it is asked again.
     private func send(_ request: ControlRequest, to record: String) throws(Errno) -> Descriptor {
         for _ in 0..<10 {
-            let socket = try reach(record + ControlSocket.suffix)
+            let socket = try reach(record)
             socket.setTimeout(milliseconds: 2000)
             do throws(Errno) { try socket.send(json(request)) } catch {
                 if error == .brokenPipe { continue }
@@ -133,12 +133,15 @@ extension RecordDirectory {
         throw .brokenPipe
     }
 
-    /// Connects to a socket here. One whose run has only just started may not be there yet.
-    private func reach(_ name: String) throws(Errno) -> Descriptor {
+    /// Connects to the socket beside a record. That of a run that has only just started may not be there yet.
+    private func reach(_ record: String) throws(Errno) -> Descriptor {
+        let name = record + ControlSocket.suffix
         for _ in 0..<50 {
             if let socket = try? inDirectory(self, { () throws(Errno) in try Descriptor(connecting: name) }) {
                 return socket
             }
+            // The run has ended.
+            if faccessat(descriptor.rawValue, record, F_OK, AT_SYMLINK_NOFOLLOW) < 0 { break }
             usleep(10_000)
         }
         return try inDirectory(self) { () throws(Errno) in try Descriptor(connecting: name) }

@@ -20,8 +20,7 @@ final class GroupEntry {
         guard let name = plan.group else { return nil }
         guard let records else { throw SetupError("can't join group '\(name)': runs can't be recorded here") }
         let lock = try setting { () throws(SystemError) in try GroupRecords(of: records) }
-        let members = records.live().filter { $0.1.group == name }.sorted { $0.1.started < $1.1.started }
-        if members.contains(where: { cgroup.hasPrefix($0.1.cgroup + "/") }) { return nil }
+        if records.members(of: name).contains(where: { cgroup.hasPrefix($0.1.cgroup + "/") }) { return nil }
         let record = lock.find(name)
         rates =
             record.map { (Rate(bytesPerSecond: $0.down ?? 0), Rate(bytesPerSecond: $0.up ?? 0)) } ?? (
@@ -29,14 +28,14 @@ final class GroupEntry {
             )
         self.name = name
         self.lock = lock
-        for member in members {
-            guard let (map, table) = try? records.askToJoin(member.name) else { continue }
-            (self.map, self.table) = (map, table)
+        let (answer, silent) = records.ask(group: name) { try? records.askToJoin($0) }
+        if let answer {
+            (map, table) = answer
             return
         }
-        if let first = members.first {
+        if let first = silent.first {
             throw SetupError(
-                "can't join group '\(name)': its run \(first.1.id) doesn't answer; end it, or use another group")
+                "can't join group '\(name)': its run \(first.id) doesn't answer; end it, or use another group")
         }
         if rates == (.unlimited, .unlimited) {
             throw SetupError(

@@ -1,3 +1,4 @@
+import Glibc
 import Kernel
 import Records
 import Units
@@ -53,15 +54,17 @@ public struct RunGroups: ~Copyable {
     public func set(_ name: String, down: Rate?, up: Rate?) throws(SetupError) -> RunGroup {
         let record = created.find(name)
         guard let before = group(name, record) else {
-            throw SetupError("there is no group '\(name)'; throttle group list shows all")
+            let runs = records.members(of: name).count
+            throw runs == 0 ? absence(name) : refusal(name, runs)
         }
         let (down, up) = (down ?? before.down, up ?? before.up)
         if before.runs > 0 {
             var request = ControlRequest()
             (request.group, request.down, request.up) = (true, down.bytesPerSecond ?? 0, up.bytesPerSecond ?? 0)
-            guard let after = ask(name, request), (after.down, after.up) == (down, up) else {
-                throw SetupError("none of the \(before.runs) runs in group '\(name)' takes the new limits")
-            }
+            let (after, silent) = records.ask(group: name) { rates(of: $0, request) }
+            if let after, (after.down, after.up) != (down, up) { throw refusal(name, before.runs) }
+            if !silent.isEmpty { throw refusal(name, silent.count) }
+            if after == nil && record == nil { throw absence(name) }
         }
         if record != nil { try write(name, down, up) }
         return RunGroup(name: name, down: down, up: up, runs: before.runs, stays: record != nil)
@@ -72,27 +75,51 @@ public struct RunGroups: ~Copyable {
         try setting { () throws(SystemError) in try created.write(record) }
     }
 
+    private func absence(_ name: String) -> SetupError {
+        SetupError("there is no group '\(name)'; throttle group list shows all")
+    }
+
+    private func refusal(_ name: String, _ runs: Int) -> SetupError {
+        SetupError("none of the \(runs) runs in group '\(name)' takes the new limits")
+    }
+
     private func group(_ name: String, _ record: GroupRecord?) -> RunGroup? {
-        let runs = members(name).count
-        let rates = ask(name, ControlRequest()) ?? record.map { (rate($0.down), rate($0.up)) }
-        guard let rates, runs > 0 || record != nil else { return nil }
+        let runs = records.members(of: name).count
+        let (answer, _) = records.ask(group: name, patience: 0) { rates(of: $0, ControlRequest()) }
+        guard let rates = answer ?? record.map({ (rate($0.down), rate($0.up)) }) else { return nil }
         return RunGroup(name: name, down: rates.down, up: rates.up, runs: runs, stays: record != nil)
     }
 
-    private func members(_ name: String) -> [String] {
-        records.live().filter { $0.1.group == name }.sorted { $0.1.started < $1.1.started }.map(\.name)
-    }
-
-    /// Asks its runs until one answers. Returns the group's rates.
-    private func ask(_ name: String, _ request: ControlRequest) -> (down: Rate, up: Rate)? {
-        for member in members(name) {
-            guard let answer = try? records.ask(member, request), let traffic: LiveRun.Traffic = decoded(answer),
-                let group = traffic.group
-            else { continue }
-            return (rate(group.download_limit_bytes_per_second), rate(group.upload_limit_bytes_per_second))
-        }
-        return nil
+    /// The rates of its group, as a run answers.
+    private func rates(of run: String, _ request: ControlRequest) -> (down: Rate, up: Rate)? {
+        guard let answer = try? records.ask(run, request), let traffic: LiveRun.Traffic = decoded(answer),
+            let group = traffic.group
+        else { return nil }
+        return (rate(group.download_limit_bytes_per_second), rate(group.upload_limit_bytes_per_second))
     }
 
     private func rate(_ bytesPerSecond: UInt64?) -> Rate { Rate(bytesPerSecond: bytesPerSecond ?? 0) }
+}
+
+extension RecordDirectory {
+    /// The live runs of a group, in the order of their starts.
+    func members(of group: String) -> [(name: String, RunRecord)] {
+        live().filter { $0.1.group == group }.sorted { $0.1.started < $1.1.started }
+    }
+
+    /// Asks the runs of a group until one answers. Where none does, those that are left: none, if the last has ended.
+    /// `patience`: nanoseconds in which one that is ending, and answers nothing, is to be gone.
+    func ask<Answer>(
+        group: String, patience: UInt64 = 3_000_000_000, _ body: (_ record: String) -> Answer?
+    ) -> (Answer?, silent: [RunRecord]) {
+        let began = Host.monotonicNanoseconds
+        var members = members(of: group)
+        while !members.isEmpty {
+            for member in members { if let answer = body(member.name) { return (answer, []) } }
+            if Host.monotonicNanoseconds - began > patience { break }
+            usleep(10_000)
+            members = self.members(of: group)
+        }
+        return (nil, members.map(\.1))
+    }
 }

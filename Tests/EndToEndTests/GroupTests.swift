@@ -210,6 +210,23 @@ import Testing
         let completed = try lab.run([throttlePath, "run", "-g", group, "--", "true"])
         #expect(completed.stderr.contains("there is no group"))
     }
+
+    /// Whether a run's last moments are another's first.
+    @Test(arguments: [false, true])
+    func runsThatComeAndGoNeverMissEachOther(isCreated: Bool) throws {
+        if isCreated { try lab.require([throttlePath, "group", "create", group, "-d", "1M"]) }
+        defer { if isCreated { _ = try? lab.run([throttlePath, "group", "delete", group]) } }
+        let script = #"for i in $(seq 15); do "$@" || exit 9; done"#
+        let shells = try (0..<4).map { _ in
+            try lab.start(["sh", "-c", script, "sh"] + throttle("-g", group, "-d", "1M") + ["true"])
+        }
+        for shell in shells {
+            let completed = try shell.wait()
+            #expect(completed.ending == .exited(0) && completed.stderr == "")
+        }
+        #expect(poll { (try? groups().contains(#""name":"\#(group)","runs":0"#)) == isCreated })
+        #expect(poll { lab.cgroup.children == [] && lab.cgroup.processes == [] })
+    }
 }
 
 extension Child {
