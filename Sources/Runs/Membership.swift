@@ -37,7 +37,7 @@ final class GroupEntry {
             throw SetupError(
                 "can't join group '\(name)': its run \(first.id) doesn't answer; end it, or use another group")
         }
-        if rates == (.unlimited, .unlimited) {
+        if record == nil && rates == (.unlimited, .unlimited) {
             throw SetupError(
                 "there is no group '\(name)': give --down or --up to begin one, or use throttle group create \(name)")
         }

@@ -227,6 +227,15 @@ import Testing
         #expect(poll { (try? groups().contains(#""name":"\#(group)","runs":0"#)) == isCreated })
         #expect(poll { lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
+
+    @Test func createdGroupIsJoinedAlsoWhereNothingIsLimited() throws {
+        try lab.require([throttlePath, "group", "create", group, "-d", "1M"])
+        defer { _ = try? lab.run([throttlePath, "group", "delete", group]) }
+        try lab.require([throttlePath, "set", "-g", group, "-d", "unlimited"])
+        let run = try lab.run([throttlePath, "run", "-g", group, "--stats=json", "--", "true"])
+        let report = try Stats(run.stderr)
+        #expect(report.group?.name == group && report.group?.download_limit_bytes_per_second == nil)
+    }
 }
 
 extension Child {
