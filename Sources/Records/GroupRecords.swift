@@ -48,7 +48,8 @@ public struct GroupRecords: ~Copyable {
         guard let file = try? Descriptor(opening: name, in: directory.rawValue, flags),
             let bytes = try? file.readAll(upTo: GroupRecords.maximumSize), let record: GroupRecord = decoded(bytes)
         else { return nil }
-        return record.name == name ? record : nil
+        let isOurs = record.schema == 1 && [record.down, record.up].allSatisfy { $0 ?? 1 <= Int64.max }
+        return isOurs && record.name == name ? record : nil
     }
 
     /// Writes it as a whole, or not at all.
@@ -56,7 +57,9 @@ public struct GroupRecords: ~Copyable {
         try attempting("write", "\(path)/\(record.name)") { () throws(Errno) in
             // No group's name begins so.
             let draft = ".\(record.name)"
-            let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW
+            unlinkat(directory.rawValue, draft, 0)
+            defer { unlinkat(directory.rawValue, draft, 0) }
+            let flags = O_WRONLY | O_CREAT | O_EXCL
             try Descriptor(opening: draft, in: directory.rawValue, flags, mode: 0o600).write(json(record) + "\n")
             guard renameat(directory.rawValue, draft, directory.rawValue, record.name) == 0 else {
                 throw Errno(rawValue: errno)

@@ -47,6 +47,36 @@ import Testing
         }
     }
 
+    private static let groupRecords = Corpus.bytes([
+        #"{"schema":1,"name":"g","down":50000,"up":18446744073709551615}"#, #"{"schema":2,"name":"g","down":50000}"#,
+        #"{"schema":1,"name":"g"}"#, "{}", "",
+    ])
+
+    /// Whatever its owner has put there: none hangs, and none leads elsewhere.
+    @Test(arguments: Fuzzing.seeds)
+    func `a group is written whole, or not at all`(seed: UInt64) async {
+        await #expect(processExitsWith: .success) { [seed] in
+            try Fuzzing.run(seed: seed, times: 60) { random in
+                let place = try Place(folder: "throttle/groups")
+                let records = try RecordDirectory(in: place.path, creating: true)
+                _ = try GroupRecords(of: records)
+                for name in ["g", ".g", "other", random.pick(["é", "\u{1b}", ".other"])] {
+                    place.add(
+                        Array(name.utf8), random.pick(Kind.allCases), random.mutated(RecordFuzzTests.groupRecords))
+                }
+                let input = "seed \(seed): \(place.kinds.map { "\(String(decoding: $0, as: UTF8.self)): \($1)" })"
+                let groups = try GroupRecords(of: records)
+                #expect(
+                    groups.all.allSatisfy { $0.schema == 1 && $0.down ?? 1 <= Int64.max && $0.up ?? 1 <= Int64.max })
+                let record = GroupRecord(name: "g", down: 1, up: nil)
+                let isBlocked = [Array("g".utf8), Array(".g".utf8)].contains { place.kinds[$0] == .directory }
+                #expect((try? groups.write(record)) == nil ? isBlocked : groups.find("g") == record, "\(input)")
+                #expect(try readText(place.outside) == "whole", "\(input)")
+                unlink("\(place.path)/throttle/groups/g")
+            }
+        }
+    }
+
     @Test func `a file without an end is not read for ever`() throws {
         let zeros = try Descriptor(opening: "/dev/zero", O_RDONLY)
         #expect(try zeros.readAll(upTo: 1 << 20).count < 2 << 20)
@@ -72,7 +102,11 @@ private final class Place {
     private(set) var kinds: [[UInt8]: Kind] = [:]
     private var locks: [CInt] = []
 
-    init() throws {
+    private let folder: String
+
+    /// `folder`: where the records are, below `path`.
+    init(folder: String = "throttle") throws {
+        self.folder = folder
         var template = Array("/tmp/throttle-fuzz-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw SystemError("make", "a directory in /tmp") }
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -83,6 +117,7 @@ private final class Place {
         locks.forEach { close($0) }
         for name in kinds.keys where unlink(entry(name)) != 0 { rmdir(entry(name)) }
         unlink(outside)
+        rmdir(path + "/" + folder)
         rmdir(path + "/throttle")
         rmdir(path)
     }
@@ -120,7 +155,7 @@ private final class Place {
     }
 
     private func entry(_ name: [UInt8]) -> [CChar] {
-        "\(path)/throttle/".utf8CString.dropLast() + name.map { CChar(bitPattern: $0) } + [0]
+        "\(path)/\(folder)/".utf8CString.dropLast() + name.map { CChar(bitPattern: $0) } + [0]
     }
 
     private func write(_ bytes: [UInt8], to path: [CChar]) -> Bool {
