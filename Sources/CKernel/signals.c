@@ -23,6 +23,25 @@ int kernel_take_signals(struct kernel_caller *caller)
 	return signalfd(-1, &all, SFD_CLOEXEC);
 }
 
+bool kernel_is_ending(void)
+{
+	static const int ending[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+	struct sigaction action;
+	sigset_t pending;
+
+	if (sigpending(&pending) < 0)
+		return false;
+	for (size_t i = 0; i < sizeof(ending) / sizeof(*ending); i++) {
+		/* While it is blocked, an ignored one is pending, too. */
+		if (sigismember(&pending, ending[i]) == 1 && sigaction(ending[i], NULL, &action) == 0 &&
+		    action.sa_handler != SIG_IGN) {
+			errno = EINTR;
+			return true;
+		}
+	}
+	return false;
+}
+
 int kernel_next_signal(int fd, int other, int changing, int milliseconds, struct kernel_signal *signal)
 {
 	struct signalfd_siginfo info;

@@ -23,21 +23,35 @@ public struct GroupRecord: Codable, Sendable, Equatable {
 public struct GroupRecords: ~Copyable {
     private static let folder = "groups"
     private static let maximumSize = 4096
+    /// A minute, in microseconds: each of many that join at once needs its time.
+    private static let pause: UInt32 = 5000
+    private static let looks = 60_000_000 / pause
 
     private let directory: Descriptor
     private let path: String
 
-    /// Waits until nobody else has them.
+    /// Waits until nobody else has them, but not without end.
     public init(of records: RecordDirectory) throws(SystemError) {
         let path = "\(records.path)/\(GroupRecords.folder)"
         self.path = path
-        directory = try attempting("use", path) { () throws(Errno) in
+        let directory = try attempting("use", path) { () throws(Errno) in
             mkdirat(records.descriptor.rawValue, GroupRecords.folder, 0o700)
             let directory = try Descriptor(
                 opening: GroupRecords.folder, in: records.descriptor.rawValue, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
-            guard flock(directory.rawValue, LOCK_EX) == 0 else { throw Errno(rawValue: errno) }
             return directory
         }
+        try GroupRecords.lock(directory, path)
+        self.directory = directory
+    }
+
+    /// Waits by looking again and again, as signals are blocked, which are to end it, too.
+    private static func lock(_ directory: borrowing Descriptor, _ path: String) throws(SystemError) {
+        for _ in 0..<looks {
+            if flock(directory.rawValue, LOCK_EX | LOCK_NB) == 0 { return }
+            if errno != EWOULDBLOCK || kernel_is_ending() { throw SystemError("use", path) }
+            usleep(pause)
+        }
+        throw SystemError("use", path, errno: .resourceBusy, hint: "another throttle has it: is one stopped?")
     }
 
     public var all: [GroupRecord] { directory.entries().compactMap { find($0) }.sorted { $0.name < $1.name } }

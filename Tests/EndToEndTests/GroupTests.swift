@@ -236,6 +236,23 @@ import Testing
         let report = try Stats(run.stderr)
         #expect(report.group?.name == group && report.group?.download_limit_bytes_per_second == nil)
     }
+
+    /// Words that give the command which follows a place for records of its own.
+    private func recording(_ options: String = "") -> [String] {
+        let script = #"mkdir -p /run/throttle; mount -t tmpfs -o "mode=700$0" none /run/throttle; exec "$@""#
+        return ["unshare", "-m", "sh", "-ec", script, options]
+    }
+
+    /// Another run may have been stopped as it joined.
+    @Test func runThatWaitsToJoinCanBeEnded() throws {
+        let hold = #"exec flock /run/throttle/groups "$@""#
+        let words = recording() + ["sh", "-c", "mkdir -m 700 /run/throttle/groups; \(hold)", "sh", "sh", "-c"]
+        let wait = #""$@" & sleep 0.5; kill -TERM $!; wait $!"#
+        let completed = try lab.run(
+            words + [wait, "sh"] + throttle("-g", group, "-d", "1M") + ["true"], timeout: .seconds(10))
+        #expect(completed.ending == .exited(125))
+        #expect(completed.stderr == "throttle: can't use /run/throttle/groups: Interrupted system call\n")
+    }
 }
 
 extension Child {

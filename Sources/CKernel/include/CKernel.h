@@ -69,6 +69,10 @@ struct kernel_signal {
 int kernel_next_signal(int fd, int other, int changing, int milliseconds,
 		       struct kernel_signal *_Nonnull signal);
 
+/* Whether a signal has come that is to end us, and that the caller doesn't ignore; errno is EINTR then. All
+ * stay pending. */
+bool kernel_is_ending(void);
+
 /* A change of state of a child: waitid(2) with its macros, which don't import. */
 enum kernel_change {
 	KERNEL_UNCHANGED,
