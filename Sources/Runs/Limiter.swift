@@ -39,7 +39,7 @@ struct Limiter: ~Copyable {
         } catch {
             throw SetupError(error)
         }
-        let record = Limiter.record(plan, command, cgroup, in: records, log)
+        let record = try Limiter.record(plan, command, cgroup, in: records, log)
         // Others find the run from now on.
         entry = nil
         var attachments = Attachments(log: Limiter.undoLog(log))
@@ -149,33 +149,34 @@ struct Limiter: ~Copyable {
 
     /// Where runs are recorded. Without it, the limit still holds.
     private static func records(_ log: Logger) -> RecordDirectory? {
-        recording(log) { () throws(SystemError) in try RecordDirectory.ofCaller() }
-    }
-
-    private static func recording<Result: ~Copyable>(
-        _ log: Logger, _ body: () throws(SystemError) -> Result
-    ) -> Result? {
         do {
-            return try body()
+            return try RecordDirectory.ofCaller()
         } catch {
-            log.info("not recorded, so not known to throttle cleanup: \(error)")
+            log.info("\(unrecorded): \(error)")
             return nil
         }
     }
 
-    /// Writes down what runs here, for `throttle list`, `cleanup` and the like.
+    private static let unrecorded = "not recorded, so not known to throttle cleanup"
+
+    /// Writes down what runs here, for `throttle list`, `cleanup` and the like, and for those who join its group.
     private static func record(
         _ plan: RunPlan, _ command: Command, _ cgroup: borrowing RunCgroup, in records: RecordDirectory?, _ log: Logger
-    ) -> RecordFile? {
+    ) throws(SetupError) -> RecordFile? {
         guard let records else { return nil }
         let text = RunRecord(
             id: cgroup.id, name: plan.name ?? command.words[0], command: command.words, cgroup: cgroup.parent.path,
             down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond,
             group: plan.allotted == nil ? nil : plan.group)
-        return recording(log) { () throws(SystemError) in
+        do throws(SystemError) {
             let record = try records.record(text.id)
             try record.write(text)
             return record
+        } catch {
+            // Nobody would find this run's budget, and the next one would begin another.
+            if let group = text.group { throw SetupError("can't join group '\(group)': \(error)") }
+            log.info("\(unrecorded): \(error)")
+            return nil
         }
     }
 

@@ -243,6 +243,19 @@ import Testing
         return ["unshare", "-m", "sh", "-ec", script, options]
     }
 
+    /// The next run of the group would begin another budget.
+    @Test func runThatCannotBeFoundDoesNotJoin() throws {
+        // One for the directory, one for that of groups.
+        let full = recording(",nr_inodes=2")
+        let refused = try lab.run(full + throttle("-g", group, "-d", "1M") + ["touch", "ran"])
+        #expect(refused.ending == .exited(125) && access("\(lab.folder)/ran", F_OK) != 0)
+        let reason = "can't create /run/throttle/[0-9-]+: No space left on device"
+        let line = try Regex("throttle: can't join group '\(group)': \(reason)\n")
+        #expect(try line.wholeMatch(in: refused.stderr) != nil, "\(refused.stderr)")
+        #expect(try lab.run(full + throttle("-d", "1M") + ["true"]).ending == .exited(0))
+        #expect(lab.cgroup.children == [])
+    }
+
     /// Another run may have been stopped as it joined.
     @Test func runThatWaitsToJoinCanBeEnded() throws {
         let hold = #"exec flock /run/throttle/groups "$@""#
