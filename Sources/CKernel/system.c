@@ -124,6 +124,8 @@ pid_t kernel_fork_apart(const int *keep, int count)
 	return 0;
 }
 
+const int KERNEL_PATH_ONLY = O_PATH;
+
 int kernel_shared_memory(const char *name)
 {
 	return memfd_create(name, MFD_CLOEXEC);

@@ -152,7 +152,8 @@ extension RecordDirectory {
 private func inDirectory<Result: ~Copyable>(
     _ directory: RecordDirectory, _ body: () throws(Errno) -> Result
 ) throws(Errno) -> Result {
-    let before = try Descriptor(opening: ".", O_RDONLY | O_DIRECTORY)
+    // Which need not be readable.
+    let before = try Descriptor(opening: ".", KERNEL_PATH_ONLY | O_DIRECTORY)
     guard fchdir(directory.descriptor.rawValue) == 0 else { throw Errno(rawValue: errno) }
     let mask = umask(0o177)
     defer {

@@ -266,6 +266,27 @@ import Testing
         #expect(completed.ending == .exited(125))
         #expect(completed.stderr == "throttle: can't use /run/throttle/groups: Interrupted system call\n")
     }
+
+    @Test func usersHaveGroupsOfTheirOwn() throws {
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        // The working directory need not be readable.
+        try lab.require(["sh", "-ec", "mkdir -m 700 own; chown 65534 own; mkdir -m 711 closed"])
+        let user = ["env", "-C", "closed", "XDG_RUNTIME_DIR=\(lab.folder)/own"] + Lab.nobody + [binary]
+        try lab.require([throttlePath, "group", "create", group, "-d", "1M"])
+        defer { _ = try? lab.run([throttlePath, "group", "delete", group]) }
+        #expect(try lab.run(user + ["group", "list", "--json"]).stdout == #"{"groups":[],"schema":1}"# + "\n")
+        let refused = try lab.run(user + ["-g", group, "true"])
+        #expect(refused.ending == .exited(125) && refused.stderr.contains("there is no group '\(group)'"))
+        let first = try lab.start(user + ["-g", group, "-d", "5k", "sh", "-c", "echo ready; read x"], input: .pipe)
+        try first.waitForOutput("ready")
+        let second = try lab.run(user + ["-g", group, "--stats=json", "--", "true"])
+        let report = try Stats(second.stderr)
+        #expect(report.group?.runs == 2 && report.group?.download_limit_bytes_per_second == 5000)
+        #expect(try groups().contains(#""name":"\#(group)","runs":0"#))
+        first.closeInput()
+        #expect(try first.wait().ending == .exited(1))
+    }
 }
 
 extension Child {

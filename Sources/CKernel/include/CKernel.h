@@ -153,6 +153,9 @@ int64_t kernel_peer_user(int socket);
 /* Address family of an open socket, -1 if it is none. */
 int kernel_socket_family(int fd);
 
+/* O_PATH. */
+extern const int KERNEL_PATH_ONLY;
+
 /* Memory for processes that are given its descriptor (CLOEXEC): memfd_create(2). -1 with errno. */
 int kernel_shared_memory(const char *_Nonnull name);
 
