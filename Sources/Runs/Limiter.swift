@@ -56,6 +56,7 @@ struct Limiter: ~Copyable {
         self.member = member
         self.plan = plan
         line = guardProcess?.line
+        if guardProcess?.isAlive != true { holdAlone() }
     }
 
     var id: String { cgroup.id }

@@ -287,6 +287,24 @@ import Testing
         first.closeInput()
         #expect(try first.wait().ending == .exited(1))
     }
+
+    /// Its share is nobody's to tell then, but its group's budget holds.
+    @Test func runWithoutGuardMayUseAllOfItsGroups() throws {
+        let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
+        let first = try lab.start(
+            throttle("-g", group, "-d", "400k") + ["sh", "-c", "echo ready; read x"], input: .pipe)
+        try first.waitForOutput("ready")
+        let failing = ["strace", "-D", "-qq", "-o", "/dev/null", "-e", "inject=socketpair:error=EMFILE:when=1"]
+        let words =
+            failing + throttle("-g", group, "--stats=json") + ["timeout", "3", "curl", "-sSf", "-o", "/dev/null"]
+        let completed = try lab.run(network.near.entry + words + [server.url(NetworkPair.farAddress)])
+        #expect(completed.stderr.contains("nothing but police holds the limits"))
+        let json = completed.stderr.split(separator: "\n").last { $0.hasPrefix("{") } ?? ""
+        let passed = try Stats(String(json)).download.passed_payload_bytes
+        #expect(0.6...1.2 ~= Double(passed) / (3 * 400_000), "\(passed)")
+        first.closeInput()
+        _ = try first.wait()
+    }
 }
 
 extension Child {
