@@ -8,7 +8,7 @@ import Testing
 /// THROTTLE_FAULTS=legacy that kind alone.
 @Suite(.serialized) struct FaultTests {
     enum Kind: String, CaseIterable {
-        case link, legacy, filter, shape, keep, release
+        case link, legacy, filter, shape, keep, release, group
 
         var options: [String] {
             switch self {
@@ -16,6 +16,7 @@ import Testing
             case .legacy: ["--attach", "legacy"]
             case .shape: ["--mode", "shape"]
             case .release: ["--linger", "release"]
+            case .group: ["--group", FaultyPlace.group]
             }
         }
 
@@ -41,7 +42,7 @@ import Testing
 
     @Test(arguments: Kind.allCases, FaultyPlace.Victim.allCases)
     func everySystemCallMayFail(_ kind: Kind, _ victim: FaultyPlace.Victim) throws {
-        let place = try FaultyPlace(lab, hasFilters: kind == .filter)
+        let place = try FaultyPlace(lab, hasFilters: kind == .filter, hasGroup: kind == .group)
         let all = try Fault.all(in: place.trace(of: victim, words(kind)))
         #expect(all.count > 150)
         #expect(try place.leftovers() == nil)
@@ -81,7 +82,7 @@ import Testing
         let lines = completed.stderr.split(separator: "\n")
         guard lines.allSatisfy({ $0.hasPrefix("throttle: ") }) else { return nil }
         // What is said at -v only, of the whole run, or of what there is to do without.
-        let report = /throttle: (  |sh: |download: |upload: |mode |the command left )/
+        let report = /throttle: (  |sh: |download: |upload: |mode |the command left |one of |group )/
         let notes = /throttle: (not recorded|not shaped|can't write the run's record|device )/
         let said = lines.filter { $0.prefixMatch(of: report) == nil }
         switch completed.ending {

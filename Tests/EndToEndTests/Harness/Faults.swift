@@ -15,7 +15,9 @@ struct Fault: CustomStringConvertible {
         "poll": ["EINTR", "ENOMEM"], "newfstatat": ["ENOMEM", "EPERM"], "fstatfs": ["ENOMEM"], "lseek": ["EINVAL"],
         "getdents64": ["ENOMEM"], "faccessat2": ["EPERM"], "shutdown": ["ENOMEM"], "waitid": ["EINTR", "ECHILD"],
         "rt_sigprocmask": ["EINVAL"], "rt_sigaction": ["EINVAL"], "prlimit64": ["EPERM"], "capget": ["EPERM"],
-        "uname": ["EPERM"], "getsockopt": ["ENOMEM"],
+        "uname": ["EPERM"], "getsockopt": ["ENOMEM"], "memfd_create": ["EMFILE", "ENOMEM"], "ftruncate": ["EINTR"],
+        "connect": ["EINTR"],
+        "renameat": ["ENOSPC"], "fchdir": ["EPERM"],
         "pidfd_send_signal": ["EPERM"], "kill": ["EPERM"],
     ]
 
@@ -54,9 +56,14 @@ final class FaultyPlace {
     private let namespace: Namespace
     /// Keeps the mount namespace.
     private let holder: Child
+    /// The run that others share the group with.
+    private var founder: Child?
     private let before: String
+    private let recordsBefore: [String]
 
-    init(_ lab: Lab, hasFilters: Bool) throws {
+    static let group = "faulty"
+
+    init(_ lab: Lab, hasFilters: Bool, hasGroup: Bool) throws {
         self.lab = lab
         namespace = try Namespace(lab)
         if hasFilters { try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"]) }
@@ -64,10 +71,20 @@ final class FaultyPlace {
         holder = try lab.start(
             namespace.entry + ["unshare", "-m", "sh", "-ec", script], in: lab.helpers, input: .pipe)
         try holder.waitForOutput("ready")
+        let entry = ["nsenter", "-t", "\(holder.pid)", "-m"] + namespace.entry
+        if hasGroup {
+            let words = throttle("-d", "50k", "-u", "50k", "-g", FaultyPlace.group, "--mode", "shape")
+            let run = try lab.start(entry + words + ["sh", "-c", "echo ready; read x"], in: lab.helpers, input: .pipe)
+            try run.waitForOutput("ready")
+            try lab.require(entry + [throttlePath, "set", "-g", FaultyPlace.group, "-d", "50k"])
+            founder = run
+        }
+        self.entry = entry
         before = try FaultyPlace.devices(lab, namespace)
+        recordsBefore = FaultyPlace.records(holder)
     }
 
-    private var entry: [String] { ["nsenter", "-t", "\(holder.pid)", "-m"] + namespace.entry }
+    private let entry: [String]
     private var log: String { "\(lab.folder)/strace" }
 
     /// What strace wrote of the victim when it met no fault.
@@ -120,8 +137,8 @@ final class FaultyPlace {
     func leftovers() throws -> String? {
         var left = ""
         let isClean = poll(timeout: .seconds(5)) {
-            let records = try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(holder.pid)/root/run/throttle")
-            left = "\(lab.cgroup.children) \(lab.cgroup.processes) \(records ?? ["?"])"
+            let records = Set(FaultyPlace.records(holder)).subtracting(recordsBefore)
+            left = "\(lab.cgroup.children) \(lab.cgroup.processes) \(records.sorted())"
             guard left == "[] [] []" else { return false }
             left = (try? FaultyPlace.devices(lab, namespace)) ?? "?"
             return left == before
@@ -132,6 +149,11 @@ final class FaultyPlace {
     /// Has the next run sweep what stayed.
     func sweep() throws {
         _ = try lab.run(entry + throttle("-d", "50k") + ["true"])
+    }
+
+    private static func records(_ holder: Child) -> [String] {
+        let folder = "/proc/\(holder.pid)/root/run/throttle"
+        return (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? ["?"]
     }
 
     private static func devices(_ lab: Lab, _ namespace: Namespace) throws -> String {
