@@ -189,13 +189,14 @@ def scaling(results):
         panel = Panel(title, across, Axis([0, 0.25, 0.5, 0.75, 1, 1.25]), 230, 160)
         for number, key in ((0, "inside /s"), (1, "beside /s")):
             panel.line([(max(1, count), row[key] / rows[0][key]) for count, row in zip(counts, rows)], number)
-        for count, row in zip(counts, rows):
+        for index, (count, row) in enumerate(zip(counts, rows)):
             for number, key in ((0, "inside /s"), (1, "beside /s")):
                 panel.dot(max(1, count), row[key] / rows[0][key], number, f"{count}: {row[key]:,.0f} /s")
             if "ns/packet" in row:
                 x, _ = panel.place(max(1, count), 0)
                 anchor = "start" if count == counts[0] else "end" if count == counts[-1] else "middle"
-                panel.parts.append(label(x, 152, f"{row['ns/packet']:,.0f} ns", anchor, "quiet"))
+                # In turns, as neighbours may be near.
+                panel.parts.append(label(x, 152 - index % 2 * 14, f"{row['ns/packet']:,.0f} ns", anchor, "quiet"))
         panels.append(panel)
     if not panels:
         return None
