@@ -21,6 +21,7 @@
 #define TCP_HOST_US 5000	 /* what hosts may take on top of the path's round trip */
 #define TCP_TICK_SHIFT 25	 /* 34 ms: as long as TCP may take to raise a clamp */
 #define TCP_WINDOW_MAX (1 << 30) /* RFC 7323 2.3 */
+#define TCP_SMALL_WINDOW 65536
 
 /* Counts the socket as active in a direction, at most once an epoch. */
 static __always_inline void tcp_mark_active(struct throttle_socket *socket, enum throttle_direction direction)
@@ -99,6 +100,20 @@ static __always_inline void tcp_pace(struct bpf_sock_ops *ops, struct throttle_s
 }
 
 /*
+ * For Linux 5.10, where BPF can't clamp windows, only set the buffer, half of which is window. For good: TCP
+ * doesn't tune it any more, and it can't be larger than net.core.rmem_max. So not where that may be too
+ * little.
+ */
+static __always_inline void tcp_bound_buffer(struct bpf_sock_ops *ops, struct throttle_socket *socket,
+					     __u32 window)
+{
+	if (!socket->is_bounded && window > TCP_SMALL_WINDOW)
+		return;
+	socket->is_bounded = 1;
+	tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_RCVBUF, window);
+}
+
+/*
  * Clamps the receive window to what the socket's share needs on its path and, where there is a queue, to what
  * may wait in it. Called before each ACK, as TCP raises the clamp when its receive buffer grows.
  */
@@ -132,9 +147,8 @@ static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct th
 		return;
 	socket->tick = tick;
 	socket->window = (__u32)window;
-	/* BPF can't set it before Linux 5.11, only the buffer, half of which is window. */
 	if (!tcp_set(ops, TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, (__u32)window))
-		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_RCVBUF, (__u32)window);
+		tcp_bound_buffer(ops, socket, (__u32)window);
 }
 
 #endif

@@ -162,7 +162,7 @@ struct throttle_socket {
 	__u32 tick;			  /* when that was */
 	__u32 queued;			  /* whether its packets come through the queue */
 	__u32 exempt;			  /* whether no limit is for its peer */
-	__u32 pad;
+	__u32 is_bounded;		  /* whether its receive buffer was set */
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */
