@@ -107,7 +107,7 @@ struct Guarding {
         }
         if request.down != nil || request.up != nil {
             change(request, programs)
-            hold(&keeper, programs)
+            hold(&keeper, programs, retries: true)
             sayReady(keeper?.planes ?? [], run)
         }
         var report = Report(plan, command)
@@ -135,16 +135,18 @@ struct Guarding {
     }
 
     /// Limits the run to what it may use now.
-    private mutating func hold(_ keeper: inout PlaneKeeper?, _ programs: borrowing ProgramSet) {
+    private mutating func hold(_ keeper: inout PlaneKeeper?, _ programs: borrowing ProgramSet, retries: Bool) {
         plan.allotted = member?.share(plan, programs)
         programs.allot(down: plan.limit(.down), up: plan.limit(.up))
-        keeper?.follow(plan, programs)
+        keeper?.follow(plan, programs, retries: retries)
     }
 
     /// Does what is to be done every so often.
     private mutating func tend(_ keeper: inout PlaneKeeper?, _ programs: borrowing ProgramSet) {
         keeper?.step(programs)
-        if member?.step(plan, programs, isWaiting: keeper?.isWaiting ?? false) == true { hold(&keeper, programs) }
+        if member?.step(plan, programs, isWaiting: keeper?.isWaiting ?? false) == true {
+            hold(&keeper, programs, retries: false)
+        }
     }
 
     /// Keeps the planes right until the other process ends the run; or until nothing runs any more, where it has left the

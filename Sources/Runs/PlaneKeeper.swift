@@ -30,12 +30,13 @@ struct PlaneKeeper: ~Copyable {
         follow(plan, programs)
     }
 
-    /// Makes the planes fit the limits of `plan`.
-    mutating func follow(_ plan: RunPlan, _ programs: borrowing ProgramSet) {
+    /// Makes the planes fit the limits of `plan`. A queue that couldn't be set up, or that was lost, is tried again only
+    /// if `retries`: that takes long, and many do this often.
+    mutating func follow(_ plan: RunPlan, _ programs: borrowing ProgramSet, retries: Bool = true) {
         planes = []
         if plan.rate(.up) != .unlimited { planes.insert(.pace) }
         if plan.rate(.down) != .unlimited { planes.insert(.window) }
-        guard case .bytesPerSecond(let rate) = plan.rate(.down), plan.mode != .police else {
+        guard case .bytesPerSecond(let rate) = plan.rate(.down), plan.mode != .police, retries || obstacle == nil else {
             shaper?.stop(programs)
             return
         }
@@ -45,10 +46,17 @@ struct PlaneKeeper: ~Copyable {
             planes.insert(.shape)
             obstacle = nil
         } catch {
-            shaper = nil
-            obstacle = "\(error)"
+            giveUp(error, programs)
             channel.say(.obstacle, "\(error)")
         }
+    }
+
+    /// Does without the queue.
+    private mutating func giveUp(_ error: SystemError, _ programs: borrowing ProgramSet) {
+        shaper?.stop(programs)
+        shaper = nil
+        planes.remove(.shape)
+        obstacle = "\(error)"
     }
 
     /// Whether downloads waited in the queue at the last step.
@@ -69,7 +77,12 @@ struct PlaneKeeper: ~Copyable {
     }
 
     mutating func step(_ programs: borrowing ProgramSet) {
-        shaper?.step(set, programs)
+        do throws(SystemError) {
+            try shaper?.step(set, programs)
+        } catch {
+            if planes.contains(.shape) { channel.say(.warning, "downloads don't wait in a queue any more: \(error)") }
+            giveUp(error, programs)
+        }
     }
 
     mutating func stop(_ programs: borrowing ProgramSet) {

@@ -62,7 +62,6 @@ struct Shaper: ~Copyable {
         isInUse = true
         try hookDevices(set)
         if !entries.values.contains(where: { $0.leads }) {
-            programs.useQueue(0)
             throw refusal
                 ?? SystemError("shape", "downloads", errno: .noSuchAddressOrDevice, hint: "no device here allows it")
         }
@@ -76,17 +75,10 @@ struct Shaper: ~Copyable {
         isWaiting = false
     }
 
-    /// Takes in what changed since the last step.
-    mutating func step(_ set: borrowing PlaneSet, _ programs: borrowing ProgramSet) {
+    /// Takes in what changed since the last step. Fails where somebody removed the queue: what is led there is dropped.
+    mutating func step(_ set: borrowing PlaneSet, _ programs: borrowing ProgramSet) throws(SystemError) {
         if watch.drain() { try? hookDevices(set) }
-        let statistics: QueueStatistics
-        do {
-            statistics = try queue.statistics()
-        } catch {
-            // Somebody removed it: what is led there now is dropped.
-            if isInUse { channel.say(.warning, "downloads don't wait in a queue any more: \(error)") }
-            return stop(programs)
-        }
+        let statistics = try queue.statistics()
         let waiting = statistics.tcp.queuedBytes + statistics.rest.queuedBytes
         isWaiting = waiting > 0
         let now = Host.monotonicNanoseconds

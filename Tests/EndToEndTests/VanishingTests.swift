@@ -30,11 +30,12 @@ import Testing
         #expect(try devices(network.near) == 1)
     }
 
-    @Test func queueThatSomebodyRemovesIsReportedAndTheTransferGoesOn() throws {
+    @Test(arguments: [[], ["--group", "vanishing-\(getpid())"]])
+    func queueThatSomebodyRemovesIsReportedAndTheTransferGoesOn(_ options: [String]) throws {
         let namespace = try Namespace(lab)
         let server = try FileServer(in: namespace, lab, bytes: 300_000)
         let fetching = "echo ready; curl -sSf -o copy \(server.url("127.0.0.1"))"
-        let words = throttle("-d", "100k", "--mode", "shape") + ["sh", "-c", fetching]
+        let words = [throttlePath, "run", "-d", "100k", "--mode", "shape"] + options + ["--", "sh", "-c", fetching]
         let child = try lab.start(namespace.entry + words)
         #expect(poll { (try? lab.content("copy").count) ?? 0 > 50_000 })
         try lab.require(["ip", "-n", namespace.name, "link", "delete", "thr-\(child.pid)"])
