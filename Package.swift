@@ -41,7 +41,7 @@ let package = Package(
         .executableTarget(
             name: "throttle",
             dependencies: [
-                "Units", "Kernel", "Programs", "Commands", "Records", "Runs", logging,
+                "Units", "Kernel", "Programs", "Commands", "Records", "Runs", "CKernel", logging, system,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

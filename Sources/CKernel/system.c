@@ -185,6 +185,18 @@ uint64_t kernel_effective_capabilities(void)
 	return data[0].effective | (uint64_t)data[1].effective << 32;
 }
 
+int kernel_use_capabilities(uint64_t wanted)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -1;
+	data[0].effective = (uint32_t)wanted;
+	data[1].effective = (uint32_t)(wanted >> 32);
+	return (int)syscall(SYS_capset, &header, data);
+}
+
 const char *kernel_release(void)
 {
 	static struct utsname name;

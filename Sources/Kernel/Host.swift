@@ -67,6 +67,18 @@ public enum Host {
         return wanted.filter { held & 1 << $0.rawValue == 0 && !(isAdmin && [.bpf, .perfmon].contains($0)) }
     }
 
+    /// Runs `body` with the rights that the caller has without our file's capabilities: the kernel gives CAP_NET_ADMIN
+    /// root's rights on /proc/sys/net (net/sysctl_net.c: net_ctl_permissions()). Root keeps its own.
+    public static func withCallersRights<Result: ~Copyable, Failure: Error>(
+        _ body: () throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        guard geteuid() != 0 else { return try body() }
+        let held = kernel_effective_capabilities()
+        guard kernel_use_capabilities(0) == 0 else { fatalError("can't lay down capabilities") }
+        defer { _ = kernel_use_capabilities(held) }
+        return try body()
+    }
+
     /// An environment variable; nil also where it is empty.
     public static func variable(_ name: String) -> String? {
         getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }

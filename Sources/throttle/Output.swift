@@ -1,6 +1,8 @@
+import CKernel
 import Glibc
 import Kernel
 import Logging
+import SystemPackage
 import Units
 
 /// Log lines on standard error, each with our name in front.
@@ -37,21 +39,24 @@ struct OutputFile: ~Copyable {
 
     /// Opens or creates the file; its content stays until there is a new one.
     init(_ path: String) throws {
-        do {
-            descriptor = try Descriptor(opening: path, O_WRONLY | O_CREAT, mode: 0o666)
-        } catch {
-            throw SystemError("open", path, errno: error)
+        let file = try Host.withCallersRights {
+            try attempting("open", path) { () throws(Errno) in
+                try Descriptor(opening: path, O_WRONLY | O_CREAT, mode: 0o666)
+            }
         }
+        // A report is nothing to set the kernel by.
+        if [Int64(PROC_SUPER_MAGIC), Int64(SYSFS_MAGIC)].contains(kernel_filesystem_type(file.rawValue)) {
+            throw SystemError("write a report to", path, errno: .notSupported)
+        }
+        descriptor = file
         self.path = path
     }
 
     func replace(with text: String) throws {
-        // Fails on a pipe or a device, which has nothing to cut.
-        _ = ftruncate(descriptor.rawValue, 0)
-        do {
-            try descriptor.write(text)
-        } catch {
-            throw SystemError("write", path, errno: error)
+        try Host.withCallersRights {
+            // Fails on a pipe or a device, which has nothing to cut.
+            _ = ftruncate(descriptor.rawValue, 0)
+            try attempting("write", path) { () throws(Errno) in try descriptor.write(text) }
         }
     }
 }

@@ -85,6 +85,23 @@ import Testing
             completed.stderr.hasPrefix("throttle: can't open ") && completed.stderr.hasSuffix("Permission denied\n"))
     }
 
+    /// CAP_NET_ADMIN has root's rights on net sysctls, and a report begins with the command's name.
+    @Test(arguments: [[], ["--best-effort"]])
+    func capableBinaryWritesNoSysctlThatItsUserMayNot(_ options: [String]) throws {
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let sysctl = "/proc/sys/net/ipv4/ip_forward"
+        let attack = [binary, "-d", "50k", "--stats-file", sysctl] + options + ["--", "1 x"]
+        let script = #"ln -s /bin/true "1 x"; PATH=$PWD:$PATH; echo 0 >"$0"; "$@"; echo $?; cat "$0""#
+        let nobody = try lab.run(["sh", "-c", script, sysctl] + Lab.nobody + attack)
+        #expect(nobody.stdout == "125\n0\n")
+        #expect(nobody.stderr == "throttle: can't open \(sysctl): Permission denied\n")
+        // Root could, but is warned of it.
+        let root = try lab.run(["sh", "-c", script, sysctl] + attack)
+        #expect(root.stdout == "125\n0\n")
+        #expect(root.stderr.hasSuffix("can't write a report to \(sysctl): Operation not supported\n"))
+    }
+
     @Test func withoutCapabilitiesTheErrorNamesThemAndTheSetcapLine() throws {
         let binary = try lab.copyOfBinary()
         let completed = try lab.watchingForCgroups {

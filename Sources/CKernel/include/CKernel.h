@@ -4,7 +4,7 @@
 #define CKERNEL_H
 
 #include <linux/capability.h> /* CAP_* */
-#include <linux/magic.h>      /* CGROUP2_SUPER_MAGIC */
+#include <linux/magic.h>      /* *_MAGIC of file systems */
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -143,6 +143,9 @@ int kernel_mount_cgroup2(void);
 
 /* Effective capabilities as a bit set; 0 on failure. capget(2) has no wrapper. */
 uint64_t kernel_effective_capabilities(void);
+
+/* Makes those of the permitted capabilities the effective ones of the calling thread. -1 with errno. */
+int kernel_use_capabilities(uint64_t wanted);
 
 /* Release string of the running kernel, such as "6.1.0-25-amd64"; empty on failure. */
 const char *_Nonnull kernel_release(void);
