@@ -10,9 +10,8 @@
 #include "maps.h"
 #include "share.h"
 
-/* From linux/in.h, bits/socket.h, asm-generic/socket.h and linux/tcp.h, which can't all be had for BPF. */
+/* From linux/in.h, asm-generic/socket.h and linux/tcp.h, which can't all be had for BPF. */
 enum {
-	ADDRESS_FAMILY_IPV4 = 2,
 	TCP_LEVEL = 6,
 	TCP_OPTION_MAXSEG = 2,
 	TCP_OPTION_WINDOW_CLAMP = 10,

@@ -9,6 +9,12 @@
 
 #include "throttle.h"
 
+/* From bits/socket.h, which can't be had for BPF. */
+enum {
+	ADDRESS_FAMILY_IPV4 = 2,
+	ADDRESS_FAMILY_IPV6 = 10,
+};
+
 struct throttle_run run SEC(".data.run") = {};
 
 /* What a direction may do now. */

@@ -6,6 +6,7 @@
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 
 #include <bpf/bpf_endian.h>
@@ -63,6 +64,29 @@ static __always_inline bool comes_exempt(const struct bpf_sock_tuple *tuple, __u
 					   : scope_exempts_ipv6(tuple->ipv6.saddr);
 }
 
+/*
+ * Whether a packet ends here. One that is only forwarded may match a socket, too: by its port alone, where
+ * that has no address of its own, and one may be bound to another's (IP_FREEBIND).
+ */
+static __always_inline bool ends_here(struct __sk_buff *skb, const struct bpf_sock_tuple *tuple, __u32 size)
+{
+	struct bpf_fib_lookup route = {.ifindex = skb->ifindex};
+	long way;
+
+	if (size == sizeof(tuple->ipv4)) {
+		route.family = ADDRESS_FAMILY_IPV4;
+		route.ipv4_src = tuple->ipv4.saddr;
+		route.ipv4_dst = tuple->ipv4.daddr;
+	} else {
+		route.family = ADDRESS_FAMILY_IPV6;
+		__builtin_memcpy(route.ipv6_src, tuple->ipv6.saddr, sizeof(route.ipv6_src));
+		__builtin_memcpy(route.ipv6_dst, tuple->ipv6.daddr, sizeof(route.ipv6_dst));
+	}
+	/* Where the device forwards nothing, that is told before any route is looked up. */
+	way = bpf_fib_lookup(skb, &route, sizeof(route), 0);
+	return way == BPF_FIB_LKUP_RET_FWD_DISABLED || way == BPF_FIB_LKUP_RET_NOT_FWDED;
+}
+
 /* Whether a packet is for a socket of the run; it has its queue's class then. */
 static __always_inline bool is_ours(struct __sk_buff *skb)
 {
@@ -72,9 +96,12 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	int protocol;
 	bool found;
 
-	/* A VLAN's device will see what has a tag; a macvlan's, what was in the queue already. */
-	if (!run.queue.device || flow_misses(skb, ports) || skb->vlan_present ||
-	    skb->priority == THROTTLE_TCP_CLASS || skb->priority == THROTTLE_REST_CLASS)
+	/*
+	 * Frames for others may be bridged, and multicast is for others, too. A VLAN's device will see what
+	 * has a tag; a macvlan's, what was in the queue already.
+	 */
+	if (!run.queue.device || skb->pkt_type != PACKET_HOST || flow_misses(skb, ports) ||
+	    skb->vlan_present || skb->priority == THROTTLE_TCP_CLASS || skb->priority == THROTTLE_REST_CLASS)
 		return false;
 	protocol = flow_read(skb, &tuple, &size);
 	if (protocol < 0 || !ports[flow_local_port(&tuple, size)])
@@ -91,6 +118,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 		return false;
 	found = enqueues(sk);
 	bpf_sk_release(sk);
+	found = found && ends_here(skb, &tuple, size);
 	if (found)
 		skb->priority = protocol == IPPROTO_TCP ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
 	return found;

@@ -12,12 +12,12 @@ public struct PacketCase: CustomTestStringConvertible, Sendable {
     /// 0 for a malformed packet, which is all payload.
     public var headers: UInt32 { length - payload }
     /// The packet in an Ethernet frame, which BPF_PROG_TEST_RUN takes. It wants whole IP headers in frames of
-    /// IP, so the others are of an experimental type: the programs don't look at that.
+    /// IP, so the others are of an experimental type: the programs don't look at that. It is addressed to loopback, which takes it for its own host's.
     public var frame: [UInt8] {
         let isIPv6 = bytes[0] >> 4 == 6
         let type: [UInt8] =
             bytes.count < (isIPv6 ? 40 : 20) ? [0x88, 0xb5] : isIPv6 ? [0x86, 0xdd] : [0x08, 0x00]
-        return [UInt8](repeating: 2, count: 12) + type + bytes
+        return [UInt8](repeating: 0, count: 6) + [UInt8](repeating: 2, count: 6) + type + bytes
     }
 
     public init(_ name: String, _ bytes: [UInt8], payload: Int, isBareTCP: Bool = false) {
