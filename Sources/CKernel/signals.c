@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +43,40 @@ bool kernel_is_ending(void)
 		}
 	}
 	return false;
+}
+
+int kernel_write_patiently(int fd, const void *data, size_t size, int milliseconds)
+{
+	struct pollfd writable = {.fd = fd, .events = POLLOUT};
+	const char *rest = data;
+	struct stat status;
+	/* What surely fits where poll(2) says so: a terminal's buffers have room in units of 256
+	 * (tty_buffer.c). */
+	size_t most = fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) ? 256 : PIPE_BUF;
+	const int step = 20;
+	int waited = 0;
+
+	while (size > 0) {
+		int ready = TEMP_FAILURE_RETRY(poll(&writable, 1, 0));
+		ssize_t written = ready == 0 ? 0 : write(fd, rest, size < most ? size : most);
+
+		if (written > 0) {
+			rest += written;
+			size -= (size_t)written;
+			continue;
+		}
+		if (written < 0 && errno != EINTR && errno != EAGAIN)
+			return -1;
+		if (kernel_is_ending())
+			return -1;
+		if (waited >= milliseconds) {
+			errno = ETIMEDOUT;
+			return -1;
+		}
+		TEMP_FAILURE_RETRY(poll(&writable, 1, step));
+		waited += step;
+	}
+	return 0;
 }
 
 int kernel_next_signal(int fd, int other, int changing, int milliseconds, struct kernel_signal *signal)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
@@ -126,9 +128,27 @@ pid_t kernel_fork_apart(const int *keep, int count)
 
 const int KERNEL_PATH_ONLY = O_PATH;
 
-int kernel_shared_memory(const char *name)
+/* Of a smaller one, whoever has it mapped would die by SIGBUS. */
+static const int SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+int kernel_shared_memory(const char *name, size_t size)
 {
-	return memfd_create(name, MFD_CLOEXEC);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd >= 0 && (ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+bool kernel_is_shared_memory(int fd, size_t size)
+{
+	struct stat status;
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & SEALS) == SEALS && fstat(fd, &status) == 0 &&
+	       status.st_size == (off_t)size;
 }
 
 int kernel_enter_network(int fd)
@@ -159,6 +179,29 @@ int64_t kernel_filesystem_type(int fd)
 	struct statfs info;
 
 	return fstatfs(fd, &info) < 0 ? -1 : (int64_t)info.f_type;
+}
+
+int kernel_open_within(int directory, const char *name, int flags)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
+		.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, directory, name, &how, sizeof(how));
+
+	/* Refused by seccomp in older containers. */
+	return fd < 0 && (errno == ENOSYS || errno == EPERM)
+		       ? openat(directory, name, flags | O_CLOEXEC | O_NOFOLLOW)
+		       : fd;
+}
+
+uint64_t kernel_device_of(int fd)
+{
+	struct statx status = {0};
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) < 0)
+		return 0;
+	return (uint64_t)status.stx_dev_major << 32 | status.stx_dev_minor;
 }
 
 int kernel_mount_cgroup2(void)

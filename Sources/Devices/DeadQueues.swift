@@ -1,3 +1,4 @@
+import Glibc
 import Kernel
 import SystemPackage
 
@@ -7,9 +8,13 @@ public struct DeadQueues: Sendable {
     /// The queues' devices.
     public let devices: [Device]
     private let filters: [IngressFilter]
+    /// Queues whose names are taken, so that they may be in use, but by whom `isRecorded` doesn't know.
+    private let held: [Leftover]
 
-    /// Looks for them. `filterName` is what filters of ours are named.
-    public init(filterName: String) throws(SystemError) {
+    /// Looks for them. `filterName` is what filters of ours are named. A queue lives while its name is taken. But any user
+    /// can take that of a dead run: where `isRecorded` is given, and doesn't know the run as one that lives, it is looked for
+    /// who has the name, which takes long. The queue lives if that is the user that its device shows.
+    public init(filterName: String, isRecorded: ((_ run: String, uid_t?) -> Bool)? = nil) throws(SystemError) {
         let route = try RouteSocket()
         var filters: [IngressFilter] = []
         let places = try route.devicesWithIngressQdisc()
@@ -20,10 +25,21 @@ public struct DeadQueues: Sendable {
         }
         // After the filters, so that each queue that a live one leads to is among them.
         let all = try route.devices()
-        let dead = all.filter { $0.isQueue && !QueueClaim.isTaken($0.name) }
+        var held: [Leftover] = []
+        let dead = all.filter { device in
+            guard device.isQueue else { return false }
+            if !QueueClaim.isTaken(device.name) { return true }
+            let label = device.queueLabel
+            if isRecorded?(label?.run ?? "", label?.user) != false { return false }
+            let holders = QueueClaim.holders(of: device.name)
+            if let user = label?.user, !holders.isEmpty, !holders.contains(where: { $0.user == user }) { return true }
+            held.append(Leftover(heldBy: holders, device))
+            return false
+        }
         let alive = Set(all.map(\.index)).subtracting(dead.map(\.index))
         self.filters = filters.filter { !alive.contains(Int32(bitPattern: $0.handle)) }
         devices = dead
+        self.held = held
     }
 
     /// What there is; with `isRemoving`, removed, or with the reason why not.
@@ -37,7 +53,7 @@ public struct DeadQueues: Sendable {
                 var found = Leftover(.device, device.name)
                 if isRemoving { found.failure = remove(device).map { "\($0)" } }
                 return found
-            }
+            } + held
     }
 
     private func remove(_ filter: IngressFilter) -> SystemError? {
@@ -62,10 +78,11 @@ public struct DeadQueues: Sendable {
     }
 }
 
-extension Device {
-    /// Whether it has a name as our queues have; one that was cut short has no alias yet.
-    fileprivate var isQueue: Bool {
-        kind == "ifb" && name.hasPrefix(Queue.namePrefix) && (alias ?? Queue.alias) == Queue.alias
-            && name.dropFirst(Queue.namePrefix.count).allSatisfy { $0.isASCII && ($0.isNumber || $0 == "-") }
+extension Leftover {
+    fileprivate init(heldBy holders: [(process: pid_t, user: uid_t)], _ device: Device) {
+        self.init(.device, device.name)
+        let names = Set(holders.map { "process \($0.process) of user \($0.user)" }).sorted().joined(separator: ", ")
+        let holder = names.isEmpty ? "a process that can't be seen from here" : names
+        kept = "no run of it is recorded, but its name is held by \(holder)"
     }
 }

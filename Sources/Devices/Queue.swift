@@ -6,7 +6,8 @@ import SystemPackage
 /// It is an IFB device with HTB on it; its end removes both.
 public struct Queue: ~Copyable {
     static let namePrefix = "thr-"
-    static let alias = "throttle"
+    /// So many a user other than root may have in a network namespace: a device has room for 64 programs.
+    private static let mostOfAUser = 32
 
     // Destroyed in this order: while the device lives, so does its claim.
     private let ifb: IFBDevice
@@ -34,17 +35,38 @@ public struct Queue: ~Copyable {
 
     /// Makes the queue of the run `id`, which has at most 11 bytes.
     public static func ofRun(_ id: String, rate: UInt64, log: @escaping UndoLog) throws(SystemError) -> Queue {
+        let label = QueueLabel(run: id)
         var attempt = 1
         while true {
-            let name = namePrefix + id + (attempt == 1 ? "" : "-\(attempt)")
             do throws(SystemError) {
-                return try Queue(named: name, alias: alias, rate: rate, log: log)
+                let queue = try Queue(named: name(id, attempt), alias: label.text, rate: rate, log: log)
+                try queue.requireRoom(label)
+                return queue
             } catch {
                 // Runs of several pid namespaces in one network namespace may have the same id.
-                if error.errno != .addressInUse || attempt == 100 { throw error }
+                if error.errno != .addressInUse || attempt == 10 { throw error }
             }
             attempt += 1
         }
+    }
+
+    /// Any user can take the names that are told by a run's id: after two of them, one that nobody can guess.
+    private static func name(_ id: String, _ attempt: Int) -> String {
+        if attempt <= 2 { return namePrefix + id + (attempt == 1 ? "" : "-\(attempt)") }
+        return namePrefix + (0..<11).map { _ in "\(Int.random(in: 0...9))" }.joined()
+    }
+
+    /// Fails if the user has enough queues that were there before this one.
+    private func requireRoom(_ label: QueueLabel) throws(SystemError) {
+        guard let user = label.user, user != 0 else { return }
+        let older = try ifb.route.devices().count {
+            // One that has no label yet may be the user's.
+            $0.index < ifb.index && $0.isQueue && ($0.alias == nil || $0.queueLabel?.user == user)
+        }
+        if older < Queue.mostOfAUser { return }
+        throw SystemError(
+            "create", "another queue", errno: .resourceBusy,
+            hint: "user \(user) has \(older) in this network namespace already")
     }
 
     /// Where packets are to be redirected to (ifindex).

@@ -1,3 +1,4 @@
+import Glibc
 import Kernel
 import SystemPackage
 
@@ -18,5 +19,36 @@ struct QueueClaim: ~Copyable {
         } catch {
             return true
         }
+    }
+
+    /// Who has the name: processes, and the users that made their sockets. Empty where that can't be told: others' pid
+    /// namespaces and processes may be out of sight.
+    static func holders(of name: String) -> [(process: pid_t, user: uid_t)] {
+        let sockets = (try? readText("/proc/thread-self/net/unix"))?.split(separator: "\n") ?? []
+        let inodes = sockets.compactMap { line -> UInt? in
+            // proc_net(5) has the inode before the path.
+            let fields = line.split(separator: " ")
+            return fields.count > 1 && fields.last == "@throttle/\(name)" ? UInt(fields[fields.count - 2]) : nil
+        }
+        if inodes.isEmpty { return [] }
+        let processes = (try? Descriptor(opening: "/proc", O_RDONLY | O_DIRECTORY))?.entries(CInt(DT_DIR)) ?? []
+        return processes.compactMap { pid_t($0) }.flatMap { process in
+            owners(of: inodes, in: process).map { (process, $0) }
+        }
+    }
+
+    /// The users that made those of the sockets that a process has open.
+    private static func owners(of inodes: [UInt], in process: pid_t) -> Set<uid_t> {
+        guard let folder = try? Descriptor(opening: "/proc/\(process)/fd", O_RDONLY | O_DIRECTORY) else { return [] }
+        var users: Set<uid_t> = []
+        for name in folder.entries() {
+            var status = stat()
+            if fstatat(folder.rawValue, name, &status, 0) == 0, status.st_mode & S_IFMT == S_IFSOCK,
+                inodes.contains(UInt(status.st_ino))
+            {
+                users.insert(status.st_uid)
+            }
+        }
+        return users
     }
 }

@@ -19,7 +19,7 @@ public struct GroupTable: ~Copyable {
     static let seats = 1024
     /// A run that said nothing for so long is dead, or can't say what it wants: its guard was killed.
     static let silence: UInt64 = 2_000_000_000
-    private static let size = seats * MemoryLayout<Seat>.stride
+    static let size = seats * MemoryLayout<Seat>.stride
 
     /// What another process needs to map it.
     public let descriptor: Descriptor
@@ -27,18 +27,15 @@ public struct GroupTable: ~Copyable {
 
     /// Makes an empty one.
     public init() throws(SystemError) {
-        let memory = kernel_shared_memory("throttle group")
+        let memory = kernel_shared_memory("throttle group", GroupTable.size)
         if memory < 0 { throw SystemError("create", "the memory of a group") }
-        let descriptor = Descriptor(owning: memory)
-        if ftruncate(memory, GroupTable.size) < 0 { throw SystemError("create", "the memory of a group") }
-        try self.init(sharing: descriptor)
+        try self.init(sharing: Descriptor(owning: memory))
     }
 
     /// Maps that of another run.
     public init(sharing descriptor: consuming Descriptor) throws(SystemError) {
-        var status = stat()
-        // Another version of throttle may see it differently.
-        guard fstat(descriptor.rawValue, &status) == 0, status.st_size == GroupTable.size else {
+        // Another version of throttle may see it differently, and who answered may have made it up.
+        guard kernel_is_shared_memory(descriptor.rawValue, GroupTable.size) else {
             throw SystemError("use", "the memory of a group", errno: .invalidArgument)
         }
         let start = mmap(nil, GroupTable.size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.rawValue, 0)

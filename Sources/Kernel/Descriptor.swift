@@ -1,3 +1,4 @@
+import CKernel
 import Glibc
 import SystemPackage
 
@@ -65,15 +66,37 @@ public struct Descriptor: ~Copyable, Sendable {
         return bytes
     }
 
-    /// The names in this directory: all, or those of one type (DT_DIR, …).
-    public func entries(_ type: CInt? = nil) -> [String] {
+    /// Opens `name` in a directory, following no link, and on the directory's file system only: what an ordinary user
+    /// mounted (FUSE) may keep whoever opens it waiting.
+    public init(openingWithin directory: borrowing Descriptor, _ name: String, _ flags: CInt) throws(Errno) {
+        let descriptor = kernel_open_within(directory.rawValue, name, flags)
+        if descriptor < 0 { throw Errno(rawValue: Glibc.errno) }
+        self.init(owning: descriptor)
+    }
+
+    /// Whether a process serves this file's system, any user's, which may never answer (FUSE); true where that can't be
+    /// told. Doesn't ask it.
+    public var isServedByProcess: Bool {
+        let device = kernel_device_of(rawValue)
+        let number = "\(device >> 32):\(device & 0xffff_ffff)"
+        let mounts = (try? readText("/proc/self/mountinfo"))?.split(separator: "\n") ?? []
+        // proc_pid_mountinfo(5): the device is the third field, the type follows a lone hyphen.
+        return !mounts.contains { mount in
+            let fields = mount.split(separator: " ")
+            guard fields.count > 3, fields[2] == number, let mark = fields.firstIndex(of: "-") else { return false }
+            return mark + 1 < fields.count && !fields[mark + 1].hasPrefix("fuse")
+        }
+    }
+
+    /// The names in this directory: all, or those of one type (DT_DIR, …), but not more than `limit`.
+    public func entries(_ type: CInt? = nil, limit: Int = .max) -> [String] {
         // With a position of its own.
         guard let copy = try? Descriptor(opening: ".", in: rawValue, O_RDONLY | O_DIRECTORY),
             let stream = fdopendir(copy.release())
         else { return [] }
         defer { closedir(stream) }
         var names: [String] = []
-        while let entry = readdir(stream) {
+        while names.count < limit, let entry = readdir(stream) {
             let name = withUnsafeBytes(of: entry.pointee.d_name) {
                 String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }

@@ -1,5 +1,6 @@
 import CKernel
 import Glibc
+import Synchronization
 
 /// The release of a kernel, as far as features depend on it.
 public struct KernelVersion: Comparable, Sendable, CustomStringConvertible {
@@ -84,12 +85,18 @@ public enum Host {
         getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
     }
 
-    /// Writes to standard error as far as it takes the text: there is nobody left to tell.
-    public static func tell(_ text: String) {
-        let standardError = Descriptor(owning: 2)
-        try? standardError.write(text)
-        _ = standardError.release()
+    /// Writes to standard error, or to another descriptor, as far as it takes the text: there is nobody left to tell. A
+    /// terminal that is stopped (Ctrl-S) is waited for: a second, ten if this `isLast`, and not at all while it stays so;
+    /// nor once a signal has come that is to end us.
+    public static func tell(_ text: String, on descriptor: CInt = 2, isLast: Bool = false) {
+        let bytes = Array(text.utf8)
+        let wasStopped = isStopped.withLock { $0 }
+        let patience: CInt = isLast ? (wasStopped ? 1000 : 10_000) : (wasStopped ? 0 : 1000)
+        let result = kernel_write_patiently(descriptor, bytes, bytes.count, patience)
+        isStopped.withLock { $0 = result < 0 && errno == ETIMEDOUT }
     }
+
+    private static let isStopped = Mutex(false)
 
     /// The path of our own binary, as a setcap line needs it.
     public static var executablePath: String {
@@ -108,30 +115,49 @@ public enum Host {
         return stat("/proc/self/ns/net", &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
-    /// Opens the network namespace of that inode, by a process in it or a place that it is mounted on; nil where there
-    /// is none to be seen.
-    public static func openNetworkNamespace(_ inode: UInt64) -> Descriptor? {
+    /// Whether we are in a user namespace that gives users other ids (user_namespaces(7)), or can't tell.
+    public static var hasUserIDsOfItsOwn: Bool {
+        let map = (try? readText("/proc/self/uid_map"))?.split(whereSeparator: \.isWhitespace)
+        return map != ["0", "0", "4294967295"]
+    }
+
+    /// Which of the network namespaces with these inodes are still there: a process is in it, or it is mounted somewhere.
+    public static func present(_ namespaces: Set<UInt64>) -> Set<UInt64> { Set(open(namespaces).keys) }
+
+    /// Runs `body` in each of the network namespaces with these inodes that can be reached. Takes CAP_SYS_ADMIN.
+    public static func inNetworkNamespaces<Result>(_ namespaces: Set<UInt64>, _ body: () -> Result) -> [Result] {
+        if namespaces.isEmpty { return [] }
+        guard let home = ownNetworkNamespace else { return [] }
+        defer { _ = kernel_enter_network(home.rawValue) }
+        let places = open(namespaces).sorted { $0.key < $1.key }.map(\.value)
+        return places.compactMap { kernel_enter_network($0.rawValue) == 0 ? body() : nil }
+    }
+
+    /// In one look at all processes and mounts, as there may be many.
+    private static func open(_ namespaces: Set<UInt64>) -> [UInt64: OpenFile] {
+        if namespaces.isEmpty { return [:] }
         let processes = (try? Descriptor(opening: "/proc", O_RDONLY | O_DIRECTORY))?.entries(CInt(DT_DIR)) ?? []
         let mounts = (try? readText("/proc/self/mountinfo"))?.split(separator: "\n") ?? []
         let places =
             processes.filter { UInt32($0) != nil }.map { "/proc/\($0)/ns/net" }
             + mounts.filter { $0.contains(" - nsfs ") }.map { String($0.split(separator: " ")[4]) }
+        var found: [UInt64: OpenFile] = [:]
         for place in places {
             var status = stat()
-            if stat(place, &status) == 0, UInt64(status.st_ino) == inode {
-                return try? Descriptor(opening: place, O_RDONLY)
-            }
+            guard stat(place, &status) == 0, case let inode = UInt64(status.st_ino), namespaces.contains(inode),
+                found[inode] == nil, let file = try? Descriptor(opening: place, O_RDONLY)
+            else { continue }
+            found[inode] = OpenFile(file)
         }
-        return nil
+        return found
     }
 
-    /// Runs `body` in the network namespace of that inode, if it can be reached. Takes CAP_SYS_ADMIN.
-    public static func inNetworkNamespace<Result>(_ inode: UInt64, _ body: () -> Result) -> Result? {
-        guard let home = ownNetworkNamespace, let other = openNetworkNamespace(inode),
-            kernel_enter_network(other.rawValue) == 0
-        else { return nil }
-        defer { _ = kernel_enter_network(home.rawValue) }
-        return body()
+    /// A descriptor that collections can have.
+    private final class OpenFile {
+        private let descriptor: Descriptor
+        var rawValue: CInt { descriptor.rawValue }
+
+        init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
     }
 
     private static var ownNetworkNamespace: Descriptor? { try? Descriptor(opening: "/proc/self/ns/net", O_RDONLY) }

@@ -9,6 +9,8 @@ public struct Leftover: Sendable, Equatable {
     public let name: String
     /// What else there is to say of it.
     public var note: String?
+    /// Why it may still be in use, so that it isn't removed; nil where it is dead.
+    public var kept: String?
     /// Why it couldn't be removed; nil where it was, or wasn't to be.
     public var failure: String?
 

@@ -8,15 +8,16 @@ extension Descriptor {
         try self.init(unixSocket: name) { bind($0, $1, $2) }
     }
 
-    /// A stream socket that is connected to such a name.
+    /// A stream socket that is connected to such a name. No call on it waits: nor does this one, which fails with EAGAIN
+    /// where others wait already.
     public init(connecting name: String) throws(Errno) {
-        try self.init(unixSocket: name) { connect($0, $1, $2) }
+        try self.init(unixSocket: name, CInt(SOCK_NONBLOCK.rawValue)) { connect($0, $1, $2) }
     }
 
     private init(
-        unixSocket name: String, _ call: (CInt, UnsafePointer<sockaddr>, socklen_t) -> CInt
+        unixSocket name: String, _ flags: CInt = 0, _ call: (CInt, UnsafePointer<sockaddr>, socklen_t) -> CInt
     ) throws(Errno) {
-        let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue) | flags, 0)
         if descriptor < 0 { throw Errno(rawValue: errno) }
         let owned = Descriptor(owning: descriptor)
         var address = sockaddr_un()

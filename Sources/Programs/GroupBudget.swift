@@ -23,7 +23,7 @@ extension ProgramSet {
         let limits = (ProgramSet.groupLimit(down), ProgramSet.groupLimit(up))
         if group.pointee.slot == 0 { group.pointee.limits.1 = limits } else { group.pointee.limits.0 = limits }
         kernel_fence()
-        group.pointee.slot = 1 - group.pointee.slot
+        group.pointee.slot = group.pointee.slot == 0 ? 1 : 0
         let now = Host.monotonicNanoseconds
         group.pointee.budget.0.tat = min(group.pointee.budget.0.tat, now)
         group.pointee.budget.1.tat = min(group.pointee.budget.1.tat, now)
@@ -35,7 +35,8 @@ extension ProgramSet {
     /// What its runs may use together.
     public func groupRate(_ direction: Direction) -> Rate {
         let limits = group.value.pointee.slot == 0 ? group.value.pointee.limits.0 : group.value.pointee.limits.1
-        return Rate(bytesPerSecond: direction.pick(from: limits).rate)
+        // Any process of the user may have written it.
+        return Rate(bytesPerSecond: min(direction.pick(from: limits).rate, UInt64(Int64.max)))
     }
 
     /// How far what has passed is ahead of the clock, in nanoseconds; 0 where it isn't.

@@ -90,64 +90,6 @@ public final class ControlSocket {
     }
 }
 
-extension RecordDirectory {
-    /// Asks the run of this record. Returns its answer.
-    public func ask(_ record: String, _ request: ControlRequest) throws(SystemError) -> [UInt8] {
-        try attempting("ask", "the run of \(path)/\(record)") { () throws(Errno) in
-            let answer = try send(request, to: record).readAll()
-            if answer.isEmpty { throw .permissionDenied }
-            return answer
-        }
-    }
-
-    /// Asks the run of this record for what it takes to join its group: two descriptors.
-    public func askToJoin(_ record: String) throws(SystemError) -> (CInt, CInt) {
-        var request = ControlRequest()
-        request.join = true
-        var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
-        var count: CInt = 0
-        try attempting("ask", "the run of \(path)/\(record)") { () throws(Errno) in
-            let socket = try send(request, to: record)
-            var bytes = [UInt8](repeating: 0, count: 16)
-            if kernel_receive_fds(socket.rawValue, &bytes, bytes.count, &descriptors, &count) < 0 {
-                throw Errno(rawValue: errno)
-            }
-        }
-        if count == 2 { return (descriptors[0], descriptors[1]) }
-        for descriptor in descriptors.prefix(Int(count)) { close(descriptor) }
-        throw SystemError("join", "the group of \(path)/\(record)", errno: .permissionDenied)
-    }
-
-    /// A run that waited too long for its request, as where the machine is busy, has hung up: it is asked again.
-    private func send(_ request: ControlRequest, to record: String) throws(Errno) -> Descriptor {
-        for _ in 0..<10 {
-            let socket = try reach(record)
-            socket.setTimeout(milliseconds: 2000)
-            do throws(Errno) { try socket.send(json(request)) } catch {
-                if error == .brokenPipe { continue }
-                throw error
-            }
-            shutdown(socket.rawValue, CInt(SHUT_WR))
-            return socket
-        }
-        throw .brokenPipe
-    }
-
-    /// Connects to the socket beside a record. That of a run that has only just started may not be there yet.
-    private func reach(_ record: String) throws(Errno) -> Descriptor {
-        let name = record + ControlSocket.suffix
-        for _ in 0..<50 {
-            if let socket = try? inDirectory(self, { () throws(Errno) in try Descriptor(connecting: name) }) {
-                return socket
-            }
-            // The run has ended.
-            if faccessat(descriptor.rawValue, record, F_OK, AT_SYMLINK_NOFOLLOW) < 0 { break }
-            usleep(10_000)
-        }
-        return try inDirectory(self) { () throws(Errno) in try Descriptor(connecting: name) }
-    }
-}
-
 /// Runs `body` with that working directory, below which a socket's short path begins.
 private func inDirectory<Result: ~Copyable>(
     _ directory: RecordDirectory, _ body: () throws(Errno) -> Result

@@ -10,6 +10,11 @@ public final class RecordDirectory: Sendable {
     public let path: String
     /// The directory, open for reading.
     public let descriptor: Descriptor
+    /// Whose it is.
+    public let owner: uid_t
+
+    /// Whether it is the caller's: nobody else writes there.
+    public var isOwn: Bool { owner == geteuid() }
 
     /// The caller's, made where it is missing.
     public static func ofCaller() throws(SystemError) -> RecordDirectory {
@@ -33,6 +38,7 @@ public final class RecordDirectory: Sendable {
     /// `parent` must be the owner's, and nobody else's to write: what is in it then can't be swapped.
     init(in parent: String, owner: uid_t = geteuid(), creating: Bool = false) throws(SystemError) {
         path = parent + "/throttle"
+        self.owner = owner
         do throws(Errno) {
             descriptor = try RecordDirectory.open(in: parent, owner, creating)
         } catch {
@@ -42,13 +48,19 @@ public final class RecordDirectory: Sendable {
 
     private static func open(in parent: String, _ owner: uid_t, _ creating: Bool) throws(Errno) -> Descriptor {
         guard parent.hasPrefix("/") else { throw .invalidArgument }
-        let above = try Descriptor(opening: parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+        let above = try Descriptor(opening: parent, KERNEL_PATH_ONLY | O_DIRECTORY | O_NOFOLLOW)
+        let isOwn = owner == geteuid()
+        // Another user may have mounted what answers nobody.
+        if !isOwn && above.isServedByProcess { throw .permissionDenied }
         try above.requireOwner(owner)
         if creating && mkdirat(above.rawValue, "throttle", 0o700) < 0 && Glibc.errno != EEXIST {
             throw Errno(rawValue: Glibc.errno)
         }
-        let directory = try Descriptor(
-            opening: "throttle", in: above.rawValue, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
+        let directory =
+            isOwn
+            ? try Descriptor(opening: "throttle", in: above.rawValue, flags)
+            : try Descriptor(openingWithin: above, "throttle", flags)
         try directory.requireOwner(owner)
         return directory
     }
@@ -62,18 +74,31 @@ public final class RecordDirectory: Sendable {
         }
     }
 
-    /// The records of live runs, each with its name.
-    public func live() -> [(name: String, RunRecord)] {
-        descriptor.entries().compactMap { name in
-            guard let file = open(name), !file.lock() else { return nil }
-            return file.record.map { (name, $0) }
+    /// The records of live runs, each with its name. Of another user's, who may have put anything there, not more than
+    /// there is time for: `isWhole` tells whether these are all.
+    public func live() -> (records: [(name: String, RunRecord)], isWhole: Bool) {
+        var records: [(String, RunRecord)] = []
+        let names = descriptor.entries(limit: isOwn ? .max : RecordDirectory.mostNames)
+        var bytes = 0
+        for name in names {
+            guard let file = open(name), !file.lock(), let content = file.content else { continue }
+            bytes += content.count
+            if !isOwn && (records.count == RecordDirectory.mostRuns || bytes > RecordDirectory.mostBytes) {
+                return (records, false)
+            }
+            if let record = RunRecord(decoding: content, of: name) { records.append((name, record)) }
         }
+        return (records, isOwn || names.count < RecordDirectory.mostNames)
     }
 
+    /// What another user's directory may have.
+    private static let (mostNames, mostRuns, mostBytes) = (4096, 1024, 8 << 20)
+
     /// Calls `body` with the record of each dead run, and what it says, if anything; removes those for which it returns
-    /// true. A socket whose record is gone is a record that says nothing.
-    public func removeDead(_ body: (_ path: String, RunRecord?) -> Bool) {
-        let names = descriptor.entries()
+    /// true. A socket whose record is gone is a record that says nothing. Returns whether these were all.
+    @discardableResult
+    public func removeDead(_ body: (_ path: String, RunRecord?) -> Bool) -> Bool {
+        let names = descriptor.entries(limit: isOwn ? .max : RecordDirectory.mostNames)
         for name in names where name.hasSuffix(ControlSocket.suffix) {
             let record = String(name.dropLast(ControlSocket.suffix.count))
             // Who listens there has a record: it is made first.
@@ -82,15 +107,17 @@ public final class RecordDirectory: Sendable {
             unlinkat(descriptor.rawValue, name, 0)
         }
         for name in names {
-            guard let file = open(name), file.lock(), body("\(path)/\(name)", file.record) else { continue }
+            guard let file = open(name), file.lock() else { continue }
+            let record = file.content.flatMap { RunRecord(decoding: $0, of: name) }
+            guard body("\(path)/\(name)", record) else { continue }
             if file.isNamed(name, in: descriptor) { removeRecord(name, in: descriptor) }
         }
+        return isOwn || names.count < RecordDirectory.mostNames
     }
 
     /// A record's file; the directory's owner may have put other things there.
     private func open(_ name: String) -> Descriptor? {
-        let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
-        guard let file = try? Descriptor(opening: name, in: descriptor.rawValue, flags), file.isRegular else {
+        guard let file = try? Descriptor(openingWithin: descriptor, name, O_RDONLY | O_NONBLOCK), file.isRegular else {
             return nil
         }
         return file
@@ -116,5 +143,5 @@ extension Descriptor {
     fileprivate borrowing func lock() -> Bool { flock(rawValue, LOCK_EX | LOCK_NB) == 0 }
 
     /// Its owner may be writing it at this moment, without end.
-    fileprivate var record: RunRecord? { (try? readAll(upTo: maximumSize)).flatMap(RunRecord.init(decoding:)) }
+    fileprivate var content: [UInt8]? { try? readAll(upTo: maximumSize) }
 }

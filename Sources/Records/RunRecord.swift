@@ -40,11 +40,21 @@ public struct RunRecord: Codable, Sendable, Equatable {
         self.group = group
     }
 
-    /// nil if these bytes are no record.
-    init?(decoding bytes: [UInt8]) {
-        guard let record: RunRecord = decoded(bytes) else { return nil }
+    /// nil if these bytes are no record, or one that can't be in the file of that name.
+    init?(decoding bytes: [UInt8], of file: String) {
+        guard let record: RunRecord = decoded(bytes), record.isPlausible(in: file) else { return nil }
         self = record
     }
+
+    /// Others may have written it.
+    private func isPlausible(in file: String) -> Bool {
+        let isItsFile = file == id || (2...RecordFile.attempts).contains { file == "\(id).\($0)" }
+        return schema == 1 && id.isPlainName && isItsFile && pid > 0 && (0...RunRecord.endOfTime).contains(started)
+            && [down, up].allSatisfy { (1...UInt64(Int64.max)).contains($0 ?? 1) } && group?.isPlainName != false
+    }
+
+    /// The year 9999.
+    private static let endOfTime = 253_402_300_799
 
     var encoded: String { json(self) }
 }
@@ -57,9 +67,11 @@ public struct RecordFile: ~Copyable {
     private let directory: Descriptor
     private var isLeft = false
 
+    static let attempts = 100
+
     /// Makes the file, which is empty at first, and locks it.
     init(_ id: String, in directory: consuming Descriptor) throws(Errno) {
-        for attempt in 1...100 {
+        for attempt in 1...RecordFile.attempts {
             // What a run of that id left, or a run of it in another pid namespace may be there.
             let name = attempt == 1 ? id : "\(id).\(attempt)"
             do throws(Errno) {

@@ -1,5 +1,6 @@
 import Cgroups
 import Devices
+import Glibc
 import Kernel
 import Programs
 import Records
@@ -17,14 +18,22 @@ public struct Cleanup {
     public func leftovers() -> [Leftover] {
         var records: [Leftover] = []
         var namespaces: Set<UInt64> = []
+        var live: Set<Run> = []
         RecordDirectory.forEach { directory in
-            directory.removeDead { path, record in
+            let isWhole = directory.removeDead { path, record in
                 records.append(Leftover(.record, path, note: record.map { "\($0.name), pid \($0.pid)" }))
                 namespaces.insert(record?.network_namespace ?? 0)
                 return isRemoving
             }
+            if !isWhole { records.append(Leftover(ofMany: directory.path)) }
+            live.formUnion(directory.live().records.map { Run(user: directory.owner, id: $0.1.id) })
         }
-        return cgroups() + devices(in: namespaces) + records
+        return cgroups() + devices(in: namespaces, besides: live) + records
+    }
+
+    private struct Run: Hashable {
+        let user: uid_t
+        let id: String
     }
 
     private func cgroups() -> [Leftover] {
@@ -40,14 +49,26 @@ public struct Cleanup {
 
     /// In our network namespace, and in those that dead runs were in and that still are. They belong to nobody: whoever
     /// may remove devices may remove them.
-    private func devices(in namespaces: Set<UInt64>) -> [Leftover] {
+    private func devices(in namespaces: Set<UInt64>, besides live: Set<Run>) -> [Leftover] {
         guard Host.missingCapabilities(of: [.netAdmin]).isEmpty else { return [] }
         let others = namespaces.subtracting([0, Host.networkNamespace ?? 0])
-        return deadQueues() + others.flatMap { Host.inNetworkNamespace($0, deadQueues) ?? [] }
+        return deadQueues(live) + Host.inNetworkNamespaces(others) { deadQueues(live) }.flatMap { $0 }
     }
 
-    private func deadQueues() -> [Leftover] {
-        (try? DeadQueues(filterName: PlaneSet.matchName))?.leftovers(isRemoving: isRemoving) ?? []
+    private func deadQueues(_ live: Set<Run>) -> [Leftover] {
+        let dead = try? DeadQueues(filterName: PlaneSet.matchName) { id, user in
+            // Others' records are root's to see.
+            guard geteuid() == 0 || user == geteuid() else { return true }
+            return live.contains { $0.id == id && $0.user == user ?? $0.user }
+        }
+        return dead?.leftovers(isRemoving: isRemoving) ?? []
+    }
+}
+
+extension Leftover {
+    fileprivate init(ofMany path: String) {
+        self.init(.record, path)
+        failure = "\(path) holds more than a user's runs: not all of it was looked at, so try again"
     }
 }
 

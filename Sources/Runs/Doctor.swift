@@ -123,8 +123,12 @@ extension Doctor {
     }
 
     private mutating func examineLeftovers() {
-        diagnosis.leftovers = Cleanup(isRemoving: false).leftovers()
+        let found = Cleanup(isRemoving: false).leftovers()
+        diagnosis.leftovers = found.filter { $0.kept == nil }
         let advice = geteuid() == 0 ? "throttle cleanup" : "sudo throttle cleanup"
+        for leftover in found {
+            if let kept = leftover.kept { add(.leftovers, .info, "\(leftover.description): \(kept)") }
+        }
         for leftover in diagnosis.leftovers {
             add(.leftovers, .degraded, "\(leftover.description), left by a dead run", advice: advice)
         }

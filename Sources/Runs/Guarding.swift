@@ -199,7 +199,7 @@ struct Guarding {
         let here = Host.networkNamespace
         records.removeDead { _, record in
             guard let record, record.network_namespace != here else { return true }
-            return Host.openNetworkNamespace(record.network_namespace) == nil
+            return Host.present([record.network_namespace]).isEmpty
         }
     }
 }

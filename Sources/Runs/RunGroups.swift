@@ -28,7 +28,7 @@ public struct RunGroups: ~Copyable {
 
     public func all() -> [RunGroup] {
         let created = created.all
-        let live = Set(records.live().compactMap(\.1.group)).subtracting(created.map(\.name)).sorted()
+        let live = Set(records.live().records.compactMap(\.1.group)).subtracting(created.map(\.name)).sorted()
         return created.compactMap { group($0.name, $0) } + live.compactMap { group($0, nil) }
     }
 
@@ -92,7 +92,7 @@ public struct RunGroups: ~Copyable {
 
     /// The rates of its group, as a run answers.
     private func rates(of run: String, _ request: ControlRequest) -> (down: Rate, up: Rate)? {
-        guard let answer = try? records.ask(run, request), let traffic: LiveRun.Traffic = decoded(answer),
+        guard let answer = try? records.ask(run, request), let traffic = LiveRun.Traffic(decoding: answer),
             let group = traffic.group
         else { return nil }
         return (rate(group.download_limit_bytes_per_second), rate(group.upload_limit_bytes_per_second))
@@ -104,7 +104,7 @@ public struct RunGroups: ~Copyable {
 extension RecordDirectory {
     /// The live runs of a group, in the order of their starts.
     func members(of group: String) -> [(name: String, RunRecord)] {
-        live().filter { $0.1.group == group }.sorted { $0.1.started < $1.1.started }
+        live().records.filter { $0.1.group == group }.sorted { $0.1.started < $1.1.started }
     }
 
     /// Asks the runs of a group until one answers. Where none does, those that are left: none, if the last has ended.

@@ -25,7 +25,8 @@ struct CleanupCommand: ParsableCommand {
             print(document(found))
         } else {
             for item in found where item.failure == nil {
-                print("\(dryRun ? "would remove" : "removed") \(item.description.printable)")
+                let fate = item.kept == nil ? dryRun ? "would remove" : "removed" : "left"
+                print("\(fate) \(item.description.printable)" + (item.kept.map { ": \($0.printable)" } ?? ""))
             }
             if found.isEmpty { print("nothing to clean up") }
         }
@@ -39,6 +40,7 @@ struct CleanupCommand: ParsableCommand {
             let kind: Leftover.Kind
             let name: String
             let note: String?
+            let kept: String?
             let error: String?
         }
         struct Document: Encodable {
@@ -46,7 +48,7 @@ struct CleanupCommand: ParsableCommand {
             let dry_run: Bool
             let leftovers: [Item]
         }
-        let items = found.map { Item(kind: $0.kind, name: $0.name, note: $0.note, error: $0.failure) }
+        let items = found.map { Item(kind: $0.kind, name: $0.name, note: $0.note, kept: $0.kept, error: $0.failure) }
         return Units.json(Document(dry_run: dryRun, leftovers: items))
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Commands
+import Kernel
 import Runs
 
 /// `throttle doctor`: whether limits can be set up here, and hold.
@@ -24,7 +25,7 @@ struct DoctorCommand: ParsableCommand {
         let caller = try Caller()
         let diagnosis = try Doctor.examine(as: caller)
         if let signal = diagnosis.interruption { throw ExitCode(Outcome.killed(signal: signal).relay()) }
-        print(json ? diagnosis.json : diagnosis.text)
+        Host.tell((json ? diagnosis.json : diagnosis.text) + "\n", on: 1, isLast: true)
         if diagnosis.health != .ready { throw ExitCode(diagnosis.health.status) }
     }
 }

@@ -16,13 +16,13 @@ struct ListCommand: ParsableCommand {
     private static let interval: UInt32 = 250_000
 
     func run() throws {
-        let before = LiveRuns().all()
+        let before = LiveRuns().all { Host.tell("throttle: \($0)\n") }
         if !before.isEmpty { usleep(ListCommand.interval) }
         let rows = before.isEmpty ? [] : LiveRuns().all().map { run in Row(run, before) }
         print(json ? document(rows) : table(rows))
     }
 
-    private func document(_ rows: [Row]) -> String {
+    func document(_ rows: [Row]) -> String {
         struct Document: Encodable {
             let schema = 1
             let runs: [Row]
@@ -38,12 +38,12 @@ struct ListCommand: ParsableCommand {
         .init(title: "PLANES", rank: 1), .init(title: "COMMAND"),
     ]
 
-    private func table(_ rows: [Row]) -> String {
+    func table(_ rows: [Row]) -> String {
         Table(columns: ListCommand.columns, rows: rows.map(\.cells)).text(width: Host.terminalSize(of: 1)?.columns)
     }
 
     /// A run, as it is listed.
-    private struct Row: Encodable {
+    struct Row: Encodable {
         struct Direction: Encodable {
             let limit_bytes_per_second: UInt64?
             /// Neither, where the run doesn't answer.
@@ -52,6 +52,7 @@ struct ListCommand: ParsableCommand {
         }
 
         let id: String
+        let user: UInt32
         let name: String
         let group: String?
         let pid: Int32
@@ -62,7 +63,7 @@ struct ListCommand: ParsableCommand {
         let upload: Direction
 
         init(_ run: LiveRun, _ before: [LiveRun]) {
-            let earlier = before.first { $0.record == run.record }?.traffic
+            let earlier = before.first { $0.id == run.id && $0.record == run.record }?.traffic
             func direction(
                 _ path: KeyPath<LiveRun.Traffic, LiveRun.Traffic.Direction>, _ asked: UInt64?
             ) -> Direction {
@@ -77,7 +78,8 @@ struct ListCommand: ParsableCommand {
                     limit_bytes_per_second: traffic[keyPath: path].limit_bytes_per_second,
                     bytes_per_second: Double(passed) / max(seconds, 0.001), total_bytes: total)
             }
-            id = run.record.id
+            id = run.id
+            user = run.user
             name = run.record.name
             group = run.record.group
             pid = run.record.pid

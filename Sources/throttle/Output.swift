@@ -26,9 +26,9 @@ extension Logger {
         self.init(label: label) { _ in StandardErrorHandler(logLevel: level) }
     }
 
-    /// Prints lines that were asked for, whatever the level.
+    /// Prints the last lines of all, whatever the level.
     func lines(_ text: String) {
-        for line in text.split(separator: "\n") { Host.tell("throttle: \(line)\n") }
+        for line in text.split(separator: "\n") { Host.tell("throttle: \(line)\n", isLast: true) }
     }
 }
 
@@ -56,7 +56,11 @@ struct OutputFile: ~Copyable {
         try Host.withCallersRights {
             // Fails on a pipe or a device, which has nothing to cut.
             _ = ftruncate(descriptor.rawValue, 0)
-            try attempting("write", path) { () throws(Errno) in try descriptor.write(text) }
+            // Which may be a terminal, too.
+            let bytes = Array(text.utf8)
+            if kernel_write_patiently(descriptor.rawValue, bytes, bytes.count, 10_000) < 0 {
+                throw SystemError("write", path)
+            }
         }
     }
 }

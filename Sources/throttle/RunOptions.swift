@@ -90,7 +90,7 @@ struct SetupOptions: ParsableArguments {
     var bestEffort = false
 
     private static func name(_ text: String) throws -> String {
-        guard isPlainName(text) else {
+        guard text.isPlainName else {
             throw ValidationError("'\(text)' is not a name: use 1 to 64 letters, digits, '.', '_' and '-'")
         }
         return text
@@ -156,13 +156,13 @@ struct ReportingOptions: ParsableArguments {
                 // The command's status is worth more than ours, which would hide it.
                 log.error("\(error)")
             }
-        case nil where isOnStandardError && stats == .json: Host.tell(text + "\n")
+        case nil where isOnStandardError && stats == .json: Host.tell(text + "\n", isLast: true)
         case nil: break
         }
         if verbose || debug || (isOnStandardError && stats == .text) {
             log.lines(report.text)
         } else if !isOnStandardError, report.setupFailure == nil, let reason = report.reasons.first {
-            log.error("NOT THROTTLED: \(reason)")
+            log.lines("NOT THROTTLED: \(reason.printable)")
         }
     }
 }

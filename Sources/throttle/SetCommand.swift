@@ -39,7 +39,7 @@ struct SetCommand: ParsableCommand {
             Rate(bytesPerSecond: direction?.limit_bytes_per_second ?? 0)
         }
         print(
-            "\(place.record.id) (\(place.record.name.printable)): down \(limit(changed?.download)),"
+            "\(place.id) (\(place.record.name.printable)): down \(limit(changed?.download)),"
                 + " up \(limit(changed?.upload))")
     }
 }

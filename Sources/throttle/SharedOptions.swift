@@ -40,21 +40,12 @@ struct GroupName {
     let text: String
 
     init(_ text: String) throws {
-        guard isPlainName(text), !text.hasPrefix(".") else {
+        guard text.isPlainName, !text.hasPrefix(".") else {
             throw ValidationError(
                 "'\(text)' is not a group: use 1 to 64 letters, digits, '.', '_' and '-', and no '.' at its start")
         }
         self.text = text
     }
-}
-
-/// Whether a run or a group may have this name: 1 to 64 letters, digits, `.`, `_` and `-`.
-func isPlainName(_ text: String) -> Bool {
-    let isPlain = text.utf8.allSatisfy {
-        UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 | 0x20 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
-            || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)
-    }
-    return isPlain && (1...64).contains(text.utf8.count)
 }
 
 /// Turns the reason why a value is refused into what the parser prints.

@@ -48,7 +48,8 @@ enum Main {
                 return 0
             }
             Host.tell(
-                complaint(about: error, of: words.first.flatMap { subcommands.contains($0) ? $0 : nil } ?? "run"))
+                complaint(about: error, of: words.first.flatMap { subcommands.contains($0) ? $0 : nil } ?? "run"),
+                isLast: true)
             return failure
         }
     }

@@ -171,6 +171,8 @@ import Testing
         let run = "throttle-\(child.pid)"
         #expect(
             poll { lab.cgroup.processes == [] && TestCgroup.processes(of: "\(lab.cgroup.path)/\(run)/run").isEmpty })
+        // Processes are gone from there before their locks are.
+        #expect(poll { (try? lab.run(["flock", "-n", "\(lab.cgroup.path)/\(run)", "true"]).ending) == .exited(0) })
         for _ in 1...2 {
             let diagnosis = try Diagnosis(try lab.run(isolated + [throttlePath, "doctor", "--json"]))
             #expect(diagnosis.verdict == "degraded" || diagnosis.levels("self-test") == ["broken"])

@@ -211,6 +211,23 @@ import Testing
         #expect(completed.stderr.contains("there is no group"))
     }
 
+    /// It may change the budget, as it may by `throttle set`, but ends nobody.
+    @Test func processThatAsksToJoinCanSpoilTheBudgetButEndsNoGuard() throws {
+        let child = try lab.start(
+            throttle("-g", group, "-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
+        try child.waitForOutput("ready")
+        let words = ["python3", Fixtures.script("join.py"), "/run/throttle/\(child.pid).socket"]
+        #expect(poll { access(words[2], F_OK) == 0 })
+        #expect(try lab.require(words) == "not cut\n")
+        // A few of its steps later.
+        usleep(500_000)
+        try lab.require([throttlePath, "set", "-g", group, "-d", "1M", "-u", "1M"])
+        try lab.require([throttlePath, "stats", "\(child.pid)"])
+        child.closeInput()
+        let completed = try child.wait()
+        #expect(completed.ending == .exited(0) && completed.stderr == "", "\(completed.stderr)")
+    }
+
     /// Whether a run's last moments are another's first.
     @Test(arguments: [false, true])
     func runsThatComeAndGoNeverMissEachOther(isCreated: Bool) throws {

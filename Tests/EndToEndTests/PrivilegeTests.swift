@@ -251,6 +251,85 @@ import Testing
     }
 }
 
+/// Queues, as an ordinary user may keep them from others.
+extension PrivilegeTests {
+    /// A device has room for 64 programs.
+    @Test func queuesOfOneUserLeaveRoomForOthers() throws {
+        let namespace = try Namespace(lab)
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let script = #"""
+            for i in $(seq 66); do "$1" -d 50k -v -- sleep 60 2>>"$2" & done
+            until [ "$(grep -c "mode auto" "$2")" -ge 66 ]; do sleep 0.1; done; echo ready; read x
+            """#
+        try lab.require(["install", "-o", "65534", "/dev/null", "told"])
+        let words = Lab.nobody + ["sh", "-c", script, "sh", binary, "told"]
+        let crowd = try lab.start(namespace.entry + words, input: .pipe)
+        try crowd.waitForOutput("ready")
+        let told = try String(decoding: lab.content("told"), as: UTF8.self)
+        #expect(told.contains("not shaped: can't create another queue: Device or resource busy; user 65534 has "))
+        let devices = try lab.require(["ip", "-n", namespace.name, "-o", "link"])
+        // Whoever came while others were about to make way did so, too.
+        #expect(28...32 ~= devices.matches(of: /alias throttle run [0-9]+ of user 65534/).count)
+        let root = try lab.start(namespace.entry + throttle("-d", "50k", "--mode", "shape") + ["true"]).wait()
+        #expect(root.ending == .exited(0), "\(root.stderr)")
+    }
+
+    private static let squatter = #"""
+        import os, socket, sys, time
+        def take(name):
+            squatter = socket.socket(socket.AF_UNIX)
+            squatter.bind("\0throttle/" + name)
+            return squatter
+        taken = [take(name) for name in sys.argv[1:]]
+        print("ready", flush=True)
+        time.sleep(60)
+        """#
+
+    /// Without any capability.
+    @Test func namesThatSomebodyTookKeepNobodyFromAQueue() throws {
+        let namespace = try Namespace(lab)
+        let script = #"echo "pid $$ "; read x; exec "$@""#
+        let words = throttle("-d", "50k", "--mode", "shape", "--debug") + ["true"]
+        let child = try lab.start(namespace.entry + ["sh", "-c", script, "sh"] + words, input: .pipe)
+        try child.waitForOutput("pid ")
+        let names = (1...100).map { "thr-\(child.pid)" + ($0 == 1 ? "" : "-\($0)") }
+        let squatting = ["python3", "-c", PrivilegeTests.squatter] + names
+        let squatter = try lab.start(namespace.entry + Lab.nobody + squatting, in: lab.helpers)
+        try squatter.waitForOutput("ready")
+        child.closeInput()
+        let completed = try child.wait()
+        #expect(completed.ending == .exited(0), "\(completed.stderr)")
+        #expect(completed.stderr.contains(/created device thr-[0-9]{11}\s/))
+    }
+
+    /// Who has the name of a dead run's queue keeps it only as the run's own user; then it is said who that is.
+    @Test func nameOfADeadRunsQueueIsHeldByItsUserOnlyAndThatIsSaid() throws {
+        let namespace = try Namespace(lab)
+        let child = try startShapedRun(in: namespace)
+        let device = "thr-\(child.pid)"
+        child.send(SIGSTOP)
+        for pid in lab.cgroup.processes where pid != child.pid { kill(pid, SIGKILL) }
+        child.send(SIGKILL)
+        _ = try child.wait()
+        child.closeInput()
+        #expect(poll { (try? lab.run(["flock", "-n", "runtime/throttle/\(child.pid)", "true"]).ending) == .exited(0) })
+        let squatting = ["python3", "-c", PrivilegeTests.squatter, device]
+        let own = try lab.start(namespace.entry + Lab.nobody + squatting, in: lab.helpers)
+        try own.waitForOutput("ready")
+        let left = try lab.run(cleanup(as: [], in: namespace))
+        let holder = "process \(own.pid) of user 65534"
+        let words = "left device \(device): no run of it is recorded, but its name is held by \(holder)\n"
+        #expect(left.ending == .exited(0) && left.stdout.contains(words), "\(left.stdout)")
+        own.send(SIGKILL)
+        _ = try own.wait()
+        let other = try lab.start(namespace.entry + PrivilegeTests.another + squatting, in: lab.helpers)
+        try other.waitForOutput("ready")
+        let removed = try lab.run(cleanup(as: [], in: namespace))
+        #expect(removed.ending == .exited(0) && removed.stdout == "removed device \(device)\n")
+    }
+}
+
 /// An ordinary user who may limit.
 extension Lab {
     static let nobody = [

@@ -74,6 +74,23 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
+    /// Ctrl-S, while the live line or the report is to be written.
+    @Test(arguments: [SIGINT, SIGTERM], ["--progress", "--stats"])
+    func runOnAStoppedTerminalCanBeEnded(_ signal: CInt, _ option: String) throws {
+        let command = option == "--stats" ? "exec sleep 0.5" : "exec sleep 60"
+        let terminal = try Terminal(
+            lab, ["env", "TERM=xterm"] + throttle("-d", "50k", option) + ["sh", "-c", "echo ready; \(command)"])
+        terminal.resize(rows: 24, columns: 80)
+        try terminal.wait(for: "ready")
+        terminal.press("\u{13}")
+        // It is at that by now.
+        usleep(1_500_000)
+        #expect(waitpid(terminal.leader, nil, WNOHANG) == 0)
+        kill(terminal.leader, signal)
+        #expect(try terminal.ending() == (option == "--stats" ? .exited(0) : .killed(signal)))
+        #expect(lab.cgroup.runs == [])
+    }
+
     @Test func stoppedJobCanBeContinuedInTheBackground() throws {
         try start("\(limited) sh -c '(echo ready; exec sleep 0.5); echo done-$((40 + 2)); exit 5'")
         terminal.press(Terminal.controlZ)

@@ -4,13 +4,15 @@ import TestSupport
 import Testing
 
 @testable import Records
+@testable import Runs
+@testable import throttle
 
 @Suite(.serialized) struct RecordFuzzTests {
     private static let records =
         Corpus.bytes([
             RunRecord(id: "1", name: "a", command: ["a", "\u{1b}"], cgroup: "/a", down: 1, up: nil).encoded,
             #"{"schema":1,"id":"7-2","name":"wget","command":["wget","x"],"pid":7,"cgroup":"/throttle-7","#
-                + #""network_namespace":4026531840,"started":1763740800,"down":50000,"up":18446744073709551615}"#,
+                + #""network_namespace":4026531840,"started":1763740800,"down":50000,"up":9223372036854775807}"#,
             "{}", "[]", "null", "\"", "{\"id\":1e999999}", "",
         ]) + [513, 5000].map { [UInt8](repeating: UInt8(ascii: "["), count: $0) }
 
@@ -19,8 +21,10 @@ import Testing
         await #expect(processExitsWith: .success) { [seed] in
             try Fuzzing.run(seed: seed, times: 2000) { random in
                 let bytes = random.mutated(RecordFuzzTests.records)
-                guard let record = RunRecord(decoding: bytes) else { return }
-                #expect(RunRecord(decoding: Array(record.encoded.utf8)) == record, "seed \(seed): \(bytes)")
+                let file = random.pick(["1", "7-2", "7-2.2"])
+                guard let record = RunRecord(decoding: bytes, of: file) else { return }
+                let again = RunRecord(decoding: Array(record.encoded.utf8), of: file)
+                #expect(again == record, "seed \(seed): \(bytes)")
             }
         }
     }
@@ -37,12 +41,41 @@ import Testing
                 }
                 let input = "seed \(seed): \(place.kinds.map { "\(String(decoding: $0, as: UTF8.self)): \($1)" })"
                 let alive = place.kinds.values.count { $0 == .locked }
-                #expect(directory.live().count <= alive && place.removed.isEmpty, "\(input)")
+                #expect(directory.live().records.count <= alive && place.removed.isEmpty, "\(input)")
                 directory.removeDead { _, _ in false }
                 #expect(place.removed.isEmpty, "\(input)")
                 directory.removeDead { _, _ in true }
                 #expect(place.removed == place.dead, "\(input)")
                 #expect(try readText(place.outside) == "whole", "\(input)")
+            }
+        }
+    }
+
+    private static let answers = Corpus.bytes([
+        #"{"elapsed_seconds":1.5,"planes":["police"],"count":"wire","download":{"passed_payload_bytes":18446744073709551615,"#
+            + #""passed_wire_bytes":1},"upload":{"limit_bytes_per_second":1,"passed_payload_bytes":0,"passed_wire_bytes":0}}"#,
+        #"{"elapsed_seconds":1e10,"planes":[],"count":"payload","group":{"name":"g"},"download":{"passed_payload_bytes":0,"#
+            + #""passed_wire_bytes":0},"upload":{"passed_payload_bytes":9007199254740993,"passed_wire_bytes":0}}"#, "",
+    ])
+
+    /// Whatever their owners have written, and answer.
+    @Test(arguments: Fuzzing.seeds)
+    func `any two looks at a run are a row that a terminal shows`(seed: UInt64) async {
+        await #expect(processExitsWith: .success) { [seed] in
+            try Fuzzing.run(seed: seed, times: 1000) { random in
+                let bytes = random.mutated(RecordFuzzTests.records)
+                let runs = (0..<2).compactMap { _ in
+                    RunRecord(decoding: bytes, of: "7-2").map { record in
+                        LiveRun(
+                            id: "1/7-2", user: 1, record: record,
+                            traffic: LiveRun.Traffic(decoding: random.mutated(RecordFuzzTests.answers)))
+                    }
+                }
+                let rows = runs.map { ListCommand.Row($0, runs) }
+                let list = ListCommand()
+                for text in [list.document(rows)] + list.table(rows).split(separator: "\n").map(String.init) {
+                    #expect(text == text.printable, "seed \(seed): \(bytes)")
+                }
             }
         }
     }

@@ -37,6 +37,18 @@ import Testing
         #expect(left == 1)
     }
 
+    /// It would kill all that have it mapped.
+    @Test func `nobody cuts the memory, and such as could be cut is refused`() throws {
+        let table = try GroupTable()
+        let isCut = ftruncate(table.descriptor.rawValue, 0) == 0
+        #expect(!isCut)
+        var path = Array("/dev/shm/throttle-XXXXXX".utf8CString)
+        let other = Descriptor(owning: mkstemp(&path))
+        unlink(path)
+        #expect(ftruncate(other.rawValue, off_t(GroupTable.size)) == 0)
+        #expect(throws: SystemError.self) { _ = try GroupTable(sharing: other.copy()) }
+    }
+
     @Test func `a full table says so`() throws {
         let table = try GroupTable()
         let seats = (1...GroupTable.seats).map { table.sit(UInt64($0)) }

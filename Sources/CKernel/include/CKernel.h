@@ -73,6 +73,12 @@ int kernel_next_signal(int fd, int other, int changing, int milliseconds,
  * stay pending. */
 bool kernel_is_ending(void);
 
+/*
+ * Writes as much as `fd` takes, waiting for it at most so many milliseconds, and not at all once
+ * kernel_is_ending(): a terminal may be stopped (Ctrl-S) while signals are blocked. 0, or -1 with errno.
+ */
+int kernel_write_patiently(int fd, const void *_Nonnull data, size_t size, int milliseconds);
+
 /* A change of state of a child: waitid(2) with its macros, which don't import. */
 enum kernel_change {
 	KERNEL_UNCHANGED,
@@ -138,6 +144,16 @@ int kernel_start_loopback(void);
 /* File system type of an open file (f_type of statfs(2), whose type doesn't import); -1 with errno. */
 int64_t kernel_filesystem_type(int fd);
 
+/*
+ * openat2(2), which has no wrapper: opens what is in a directory (CLOEXEC), on its file system only, and
+ * follows no link. -1 with errno.
+ */
+int kernel_open_within(int directory, const char *_Nonnull name, int flags);
+
+/* The device of an open file's file system, major << 32 | minor, as far as that is known without asking for
+ * it: statx(2), whose flags need _GNU_SOURCE. 0 on failure. */
+uint64_t kernel_device_of(int fd);
+
 /* A private mount of cgroup v2 that no path shows, as a directory fd. Needs CAP_SYS_ADMIN. */
 int kernel_mount_cgroup2(void);
 
@@ -159,8 +175,12 @@ int kernel_socket_family(int fd);
 /* O_PATH. */
 extern const int KERNEL_PATH_ONLY;
 
-/* Memory for processes that are given its descriptor (CLOEXEC): memfd_create(2). -1 with errno. */
-int kernel_shared_memory(const char *_Nonnull name);
+/* Memory of that size for processes that are given its descriptor (CLOEXEC), whose size none of them can
+ * change: memfd_create(2). -1 with errno. */
+int kernel_shared_memory(const char *_Nonnull name, size_t size);
+
+/* Whether a descriptor is such memory. */
+bool kernel_is_shared_memory(int fd, size_t size);
 
 /* Writes `after` where `before` is, and says whether it was: no other CPU gets in between. */
 static inline bool kernel_replace(uint64_t *_Nonnull word, uint64_t before, uint64_t after)
