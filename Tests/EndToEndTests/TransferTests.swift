@@ -134,7 +134,8 @@ import Testing
         let stats = try Stats(completed.stderr)
         #expect(stats.upload.dropped_packets == 0)
         #expect(stats.upload.passed_payload_bytes < 1000)
-        #expect(stats.upload.passed_wire_bytes > 10_000)
+        // Several seconds worth of the limit. How many there are depends on how many segments the device joins.
+        #expect(stats.upload.passed_wire_bytes > 5000)
     }
 
     @Test func countingWireChargesHeadersToo() throws {
