@@ -31,8 +31,7 @@ struct QueueClaim: ~Copyable {
             return fields.count > 1 && fields.last == "@throttle/\(name)" ? UInt(fields[fields.count - 2]) : nil
         }
         if inodes.isEmpty { return [] }
-        let processes = (try? Descriptor(opening: "/proc", O_RDONLY | O_DIRECTORY))?.entries(CInt(DT_DIR)) ?? []
-        return processes.compactMap { pid_t($0) }.flatMap { process in
+        return Host.processes.flatMap { process in
             owners(of: inodes, in: process).map { (process, $0) }
         }
     }

@@ -2,7 +2,7 @@ import Glibc
 import Kernel
 
 /// The alias of a queue's device: whose it is.
-struct QueueLabel: Equatable {
+struct QueueLabel {
     let run: String
     /// nil in a user namespace of its own, where an id may stand for another user.
     let user: uid_t?

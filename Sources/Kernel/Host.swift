@@ -115,6 +115,12 @@ public enum Host {
         return stat("/proc/self/ns/net", &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
+    /// All that /proc shows.
+    public static var processes: [pid_t] {
+        let entries = (try? Descriptor(opening: "/proc", O_RDONLY | O_DIRECTORY))?.entries(CInt(DT_DIR)) ?? []
+        return entries.compactMap { pid_t($0) }
+    }
+
     /// Whether we are in a user namespace that gives users other ids (user_namespaces(7)), or can't tell.
     public static var hasUserIDsOfItsOwn: Bool {
         let map = (try? readText("/proc/self/uid_map"))?.split(whereSeparator: \.isWhitespace)
@@ -136,10 +142,9 @@ public enum Host {
     /// In one look at all processes and mounts, as there may be many.
     private static func open(_ namespaces: Set<UInt64>) -> [UInt64: OpenFile] {
         if namespaces.isEmpty { return [:] }
-        let processes = (try? Descriptor(opening: "/proc", O_RDONLY | O_DIRECTORY))?.entries(CInt(DT_DIR)) ?? []
         let mounts = (try? readText("/proc/self/mountinfo"))?.split(separator: "\n") ?? []
         let places =
-            processes.filter { UInt32($0) != nil }.map { "/proc/\($0)/ns/net" }
+            processes.map { "/proc/\($0)/ns/net" }
             + mounts.filter { $0.contains(" - nsfs ") }.map { String($0.split(separator: " ")[4]) }
         var found: [UInt64: OpenFile] = [:]
         for place in places {

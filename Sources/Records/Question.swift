@@ -12,7 +12,7 @@ final class Question {
     private let request: String
     private var socket: Descriptor?
     private var isSent = false
-    private var answer = Answer()
+    private let answer = Answer()
     private(set) var result: Result<Answer, Errno>?
 
     /// What is longer is no answer: a command's line is part of it.
@@ -51,14 +51,10 @@ final class Question {
             if !isSent { try send() }
             if isSent { try receive() }
         } catch {
-            fail(error)
+            result = .failure(error)
+            socket = nil
         }
         return isSent ? socket?.rawValue ?? -1 : -1
-    }
-
-    func fail(_ error: Errno) {
-        if result == nil { result = .failure(error) }
-        socket = nil
     }
 
     /// The socket of a run that has only just started may not be there yet; one that waited too long for its request, as

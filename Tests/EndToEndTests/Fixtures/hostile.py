@@ -66,9 +66,7 @@ def put(entry, file):
     answer = entry.get("answer", {})
     text = answer if isinstance(answer, str) else json.dumps(REPORT | answer)
     how = entry.get("how", "answer")
-    if "link" in entry:
-        os.symlink(entry["link"], file + ".socket")
-    elif how != "none":
+    if how != "none":
         listen(file + ".socket", how, text.encode())
 
 
