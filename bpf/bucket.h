@@ -19,6 +19,13 @@
 #define BUCKET_MULT_BITS 41
 #define BUCKET_MAX_SHIFT 62
 
+/* What a direction may do now. */
+THROTTLE_INLINE const struct throttle_limit *bucket_limit_now(const struct throttle_limits *limits,
+							      enum throttle_direction direction)
+{
+	return &limits->slots[limits->slot & 1][direction & 1];
+}
+
 /* Nanoseconds that `bytes` take at the limit, rounded up so that rounding never lets more through. */
 THROTTLE_INLINE __u64 bucket_cost(const struct throttle_limit *limit, __u32 bytes)
 {
@@ -69,6 +76,33 @@ static inline struct throttle_limit bucket_limit(__u64 rate, __u64 burst_ns, boo
 	}
 	limit.mult = (__u64)mult;
 	return limit;
+}
+
+/*
+ * Keeps a debt the same in bytes where the rate rises: of minutes at the old one, seconds are left. Where it
+ * falls, it stays as long as it was.
+ */
+static inline void bucket_convert_debt(__u64 *tat, __u64 before, __u64 after, __u64 now)
+{
+	if (*tat > now && (!after || after > before))
+		*tat = now + (after ? (__u64)((unsigned __int128)(*tat - now) * before / after) : 0);
+}
+
+/* Changes the limits of both directions, whose schedules are at `down_tat` and `up_tat`, from the next packet
+ * on. */
+static inline void bucket_change(struct throttle_limits *limits, struct throttle_limit down,
+				 struct throttle_limit up, __u64 *down_tat, __u64 *up_tat, __u64 now)
+{
+	const struct throttle_limit *before = limits->slots[limits->slot & 1];
+	__u32 other = 1 - (limits->slot & 1);
+
+	limits->slots[other][THROTTLE_DOWN] = down;
+	limits->slots[other][THROTTLE_UP] = up;
+	/* Seen by other CPUs before the slot is. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	limits->slot = other;
+	bucket_convert_debt(down_tat, before[THROTTLE_DOWN].rate, down.rate, now);
+	bucket_convert_debt(up_tat, before[THROTTLE_UP].rate, up.rate, now);
 }
 #endif
 

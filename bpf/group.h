@@ -13,7 +13,7 @@ struct throttle_group group SEC(".data.group") = {};
 
 static __always_inline const struct throttle_limit *group_limit(enum throttle_direction direction)
 {
-	return &group.limits[group.slot & 1][direction & 1];
+	return bucket_limit_now(&group.limits, direction);
 }
 
 /* Whether the group's schedule is so far behind its burst that a packet may pass at time `now`. */

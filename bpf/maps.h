@@ -7,6 +7,7 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "bucket.h"
 #include "throttle.h"
 
 /* From bits/socket.h, which can't be had for BPF. */
@@ -20,7 +21,7 @@ struct throttle_run run SEC(".data.run") = {};
 /* What a direction may do now. */
 static __always_inline const struct throttle_limit *limit_of(enum throttle_direction direction)
 {
-	return &run.limits[run.slot & 1][direction & 1];
+	return bucket_limit_now(&run.limits, direction);
 }
 
 /* Whether a socket of the run was seen at a local port: what isn't here costs bystanders no lookup. */

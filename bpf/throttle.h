@@ -40,6 +40,13 @@ struct throttle_limit {
 	__u32 count_wire; /* 0: payload bytes are charged; 1: layer 2 frames */
 };
 
+/* What both directions may do: two slots, so that both change at once. Read and written by bucket.h. */
+struct throttle_limits {
+	struct throttle_limit slots[2][THROTTLE_DIRECTIONS];
+	__u32 slot; /* the one that holds */
+	__u32 pad;
+};
+
 /*
  * What one direction did. Written by the programs with atomic adds, so the counters are exact across
  * CPUs. All of a packet's writes fall into this one cache line.
@@ -123,15 +130,12 @@ struct throttle_queue {
 };
 
 struct throttle_run {
-	/* Two, so that both directions' limits change at once: `slot` says which one holds. */
-	struct throttle_limit limits[2][THROTTLE_DIRECTIONS];
 	struct throttle_meter meter[THROTTLE_DIRECTIONS];
+	struct throttle_limits limits;
 	struct throttle_witness witness[THROTTLE_DIRECTIONS];
 	struct throttle_share share[THROTTLE_DIRECTIONS];
 	struct throttle_tcp tcp;
 	struct throttle_queue queue;
-	__u32 slot;
-	__u32 pad;
 	__u64 hold_until_ns; /* until then no TCP connection is begun; 0: there is nothing to wait for */
 	/* What the run's user asked for, in bytes per second, 0 for no limit. A group may allot it less. */
 	__u64 asked[THROTTLE_DIRECTIONS];
@@ -147,10 +151,8 @@ struct throttle_budget {
 
 /* The memory that all runs of a group share: one value in the mmapable map ".data.group". */
 struct throttle_group {
-	struct throttle_limit limits[2][THROTTLE_DIRECTIONS]; /* as in struct throttle_run; no burst here */
 	struct throttle_budget budget[THROTTLE_DIRECTIONS];
-	__u32 slot;
-	__u32 pad;
+	struct throttle_limits limits; /* without a burst */
 };
 
 /* What a socket of the run carries. */
@@ -166,8 +168,6 @@ struct throttle_socket {
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */
-_Static_assert(sizeof(struct throttle_limit[THROTTLE_DIRECTIONS]) == THROTTLE_CACHE_LINE,
-	       "meters start a line");
 _Static_assert(sizeof(struct throttle_meter) == THROTTLE_CACHE_LINE, "a meter fills a line");
 _Static_assert(sizeof(struct throttle_budget) == THROTTLE_CACHE_LINE, "a budget fills a line");
 

@@ -1,6 +1,7 @@
 import CLibBPF
 import CPrograms
 import Glibc
+import Kernel
 import SystemPackage
 
 /// A BPF object of libbpf.
@@ -35,6 +36,15 @@ struct BPFObject: ~Copyable {
 
     func descriptor(ofMap name: String) -> CInt {
         bpf_object__find_map_fd_by_name(pointer, name)
+    }
+
+    /// One of our own.
+    func copyDescriptor(ofMap name: String) throws(LoadError) -> Descriptor {
+        do throws(Errno) {
+            return try Descriptor(copying: descriptor(ofMap: name))
+        } catch {
+            throw LoadError(errno: error)
+        }
     }
 
     deinit {

@@ -155,7 +155,7 @@ extension Doctor {
     }
 
     private func loadPrograms(_ kernel: KernelVersion) throws(LoadError) -> ProgramSet {
-        try ProgramSet(for: kernel, down: SelfTest.plan.limit(.down), up: SelfTest.plan.limit(.up))
+        try ProgramSet(for: kernel, SelfTest.plan.limits)
     }
 
     /// Sets up a run without a command as auto does it, then in the other way.

@@ -34,18 +34,16 @@ final class Guard {
         guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
         // Long enough for all that the guard does before a transfer may begin, as a congestion window that has grown
         // without it isn't reduced; short where it dies over it.
-        if Direction.allCases.contains(where: { plan.rate($0) != .unlimited }) {
-            programs.holdConnections(milliseconds: 200)
-        }
+        if programs.memory.rates != .unlimited { programs.memory.holdConnections(milliseconds: 200) }
         var own = [ends[1], base.descriptor.rawValue] + programs.mapDescriptors
         if let records { own.append(records.descriptor.rawValue) }
-        if let member { own += member.descriptors(programs) }
+        if let member { own += member.descriptors }
         own.sort()
         let channel = Channel(descriptor: ends[1], isDebugging: log.logLevel == .debug)
         let parent = getpid()
         pid = kernel_fork_apart(own, CInt(own.count))
         if pid == 0 {
-            var life = Guarding(
+            let life = Guarding(
                 plan: plan, command: command, kernel: kernel, member: member, channel: channel, parent: parent)
             life.work(programs, base, records)
             _exit(0)

@@ -10,8 +10,7 @@ import Units
 
 /// The guard's life.
 struct Guarding {
-    /// Its limits may change.
-    var plan: RunPlan
+    let plan: RunPlan
     let command: Command
     let kernel: KernelVersion
     let member: Membership?
@@ -21,7 +20,7 @@ struct Guarding {
 
     let began = Host.monotonicNanoseconds
 
-    mutating func work(
+    func work(
         _ programs: borrowing ProgramSet, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
     ) {
         // Loaded beside what the other process sets up.
@@ -38,21 +37,21 @@ struct Guarding {
     }
 
     /// Holds the run to its end.
-    private mutating func keep(
+    private func keep(
         _ run: consuming InheritedRun, _ loaded: consuming PlaneSet?, _ programs: borrowing ProgramSet,
         _ records: RecordDirectory?
     ) {
         // Who asks already is answered when the planes are up.
         let control = listen(run, records)
         var keeper = setUp(loaded, run, programs)
-        programs.holdConnections(milliseconds: 0)
+        programs.memory.holdConnections(milliseconds: 0)
         if plan.sweeps, let records { sweep(records) }
-        guardRun(run, control, &keeper, programs)
+        guardRun(run, control, &keeper, programs.memory)
         member?.leave()
-        keeper?.stop(programs)
+        keeper?.stop()
         keeper = nil
         // What couldn't be taken down is tried once more, as if a dead run had left it.
-        if plan.mode != .police && plan.rate(.down) != .unlimited { removeDeadQueues(channel.undoLog) }
+        if plan.mode != .police && programs.memory.rates.down != .unlimited { removeDeadQueues(channel.undoLog) }
         channel.finish()
     }
 
@@ -71,7 +70,7 @@ struct Guarding {
         var keeper: PlaneKeeper?
         if let set {
             do {
-                keeper = try PlaneKeeper(plan, kernel, set, programs, run.cgroup, run.method, channel)
+                keeper = try PlaneKeeper(plan, kernel, set, programs.memory, run.cgroup, run.method, channel)
             } catch {
                 channel.say(.obstacle, "\(error)")
             }
@@ -98,62 +97,56 @@ struct Guarding {
     }
 
     /// Gives what it takes to join the run's group, or changes limits where that is asked for, and says what the run did.
-    private mutating func answer(
-        _ request: ControlRequest, _ run: borrowing InheritedRun, _ keeper: inout PlaneKeeper?,
-        _ programs: borrowing ProgramSet
+    private func answer(
+        _ request: ControlRequest, _ run: borrowing InheritedRun, _ keeper: inout PlaneKeeper?, _ memory: RunMemory
     ) -> ControlAnswer {
         if request.join == true, let member {
-            return ControlAnswer("joined", descriptors: member.descriptors(programs))
+            return ControlAnswer("joined", descriptors: member.descriptors)
         }
         if request.down != nil || request.up != nil {
-            change(request, programs)
-            hold(&keeper, programs, retries: true)
+            change(request, memory)
+            hold(&keeper, memory, retries: true)
             sayReady(keeper?.planes ?? [], run)
         }
         var report = Report(plan, command)
         report.id = run.cgroup.id
         report.method = run.method
-        report.take(programs, member, keeper?.planes ?? [])
+        report.take(memory, member, keeper?.planes ?? [])
         report.obstacle = keeper?.obstacle
         report.end(nil, after: Host.monotonicNanoseconds - began)
         return ControlAnswer((request.text ? report.text : report.json) + "\n")
     }
 
     /// Takes in new limits, of the run or of its group.
-    private mutating func change(_ request: ControlRequest, _ programs: borrowing ProgramSet) {
-        func rate(_ direction: Direction, _ before: Rate) -> Rate {
-            let new = direction == .down ? request.down : request.up
-            return new.map(Rate.init(bytesPerSecond:)) ?? before
+    private func change(_ request: ControlRequest, _ memory: RunMemory) {
+        func changed(_ before: Rates) -> Rates {
+            Rates(
+                down: request.down.map(Rate.init(bytesPerSecond:)) ?? before.down,
+                up: request.up.map(Rate.init(bytesPerSecond:)) ?? before.up)
         }
-        if request.group == true {
-            let (down, up) = (programs.groupRate(.down), programs.groupRate(.up))
-            if member != nil { programs.setGroupRates(down: rate(.down, down), up: rate(.up, up)) }
-        } else {
-            (plan.down, plan.up) = (rate(.down, plan.down), rate(.up, plan.up))
-            programs.note(asked: plan.down, plan.up)
+        if request.group != true {
+            memory.asked = changed(memory.asked)
+        } else if let group = memory.group {
+            group.rates = changed(group.rates)
         }
     }
 
     /// Limits the run to what it may use now.
-    private mutating func hold(_ keeper: inout PlaneKeeper?, _ programs: borrowing ProgramSet, retries: Bool) {
-        plan.allotted = member?.share(plan, programs)
-        programs.allot(down: plan.limit(.down), up: plan.limit(.up))
-        keeper?.follow(plan, programs, retries: retries)
+    private func hold(_ keeper: inout PlaneKeeper?, _ memory: RunMemory, retries: Bool) {
+        memory.rates = member?.share ?? memory.asked
+        keeper?.follow(retries: retries)
     }
 
     /// Does what is to be done every so often.
-    private mutating func tend(_ keeper: inout PlaneKeeper?, _ programs: borrowing ProgramSet) {
-        keeper?.step(programs)
-        if member?.step(plan, programs, isWaiting: keeper?.isWaiting ?? false) == true {
-            hold(&keeper, programs, retries: false)
-        }
+    private func tend(_ keeper: inout PlaneKeeper?, _ memory: RunMemory) {
+        keeper?.step()
+        if member?.step(isWaiting: keeper?.isWaiting ?? false) == true { hold(&keeper, memory, retries: false) }
     }
 
     /// Keeps the planes right until the other process ends the run; or until nothing runs any more, where it has left the
     /// run to us or was killed.
-    private mutating func guardRun(
-        _ run: borrowing InheritedRun, _ control: ControlSocket?, _ keeper: inout PlaneKeeper?,
-        _ programs: borrowing ProgramSet
+    private func guardRun(
+        _ run: borrowing InheritedRun, _ control: ControlSocket?, _ keeper: inout PlaneKeeper?, _ memory: RunMemory
     ) {
         var isAlone = false
         while !isAlone || run.events.isPopulated {
@@ -165,8 +158,8 @@ struct Guarding {
                 if channel.receiveEnd() { return }
                 isAlone = true
             }
-            if ready > 0 && ready & 4 != 0 { control?.answer { answer($0, run, &keeper, programs) } }
-            tend(&keeper, programs)
+            if ready > 0 && ready & 4 != 0 { control?.answer { answer($0, run, &keeper, memory) } }
+            tend(&keeper, memory)
         }
     }
 

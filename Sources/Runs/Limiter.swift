@@ -16,21 +16,20 @@ struct Limiter: ~Copyable {
     private let record: RecordFile?
     private let cgroup: RunCgroup
     private let programs: ProgramSet
+    let memory: RunMemory
     private let member: Membership?
-    private let plan: RunPlan
     private let line: GuardLine?
     let method: AttachMethod
     let hasWitness: Bool
 
-    init(_ asked: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
-        var plan = asked
+    init(_ plan: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
         let base = try Limiter.base(plan, log)
         let records = Limiter.records(log)
         var entry = try GroupEntry(plan, from: base.path, records)
         let programs = try Limiter.load(plan, kernel, entry, log)
-        let member = try Limiter.join(entry, &plan, programs, log)
+        let member = try Limiter.join(entry, plan, programs.memory, log)
         // From here on, the guard removes what a kill leaves.
         let guardProcess = try Limiter.startGuard(plan, command, kernel, programs, base, records, member, log)
         let cgroup: RunCgroup
@@ -39,22 +38,22 @@ struct Limiter: ~Copyable {
         } catch {
             throw SetupError(error)
         }
-        let record = try Limiter.record(plan, command, cgroup, in: records, log)
+        let record = try Limiter.record(plan, command, cgroup, member, in: records, log)
         // Others find the run from now on.
         entry = nil
         var attachments = Attachments(log: Limiter.undoLog(log))
         let hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
-        try Limiter.share(with: guardProcess, plan, attachments, record, cgroup, method, log)
+        try Limiter.share(with: guardProcess, plan, programs.memory, attachments, record, cgroup, method, log)
         self.method = method
         self.guardProcess = guardProcess
         self.hasWitness = hasWitness
         self.attachments = attachments
         self.record = record
         self.cgroup = cgroup
+        memory = programs.memory
         self.programs = programs
         self.member = member
-        self.plan = plan
         line = guardProcess?.line
         if guardProcess?.isAlive != true { holdAlone() }
     }
@@ -64,13 +63,11 @@ struct Limiter: ~Copyable {
     /// The open directory of the cgroup to start the command in.
     var cgroupDescriptor: CInt { cgroup.run.descriptor.rawValue }
 
-    func counters(_ direction: Direction) -> Counters { programs.counters(direction) }
-
     /// Writes into the report what there is to say of the run so far.
     func fill(_ report: inout Report) {
         report.id = id
         report.method = method
-        report.take(programs, member, guardProcess?.planes ?? [])
+        report.take(memory, member, guardProcess?.planes ?? [])
         report.obstacle = guardProcess?.obstacle
         if !hasWitness { report.forgetWitness() }
     }
@@ -78,15 +75,9 @@ struct Limiter: ~Copyable {
     /// How many processes the run has.
     var population: Int { cgroup.run.population }
 
-    /// What the run may use at most.
-    func rate(_ direction: Direction) -> Rate { programs.rate(direction) }
-
     /// Holds the limit without the guard. Nobody tells the run's share of its group any more: its budget holds.
     func holdAlone() {
-        func limit(_ direction: Direction) -> Limit {
-            Limit(rate: rate(direction), burst: plan.burst, counting: plan.counting)
-        }
-        if member != nil { programs.allot(down: limit(.down), up: limit(.up)) }
+        if member != nil { memory.rates = memory.mostRates }
     }
 
     /// Waits until none is left, or a signal comes that would end us: that goes to all of them.
@@ -162,13 +153,13 @@ struct Limiter: ~Copyable {
 
     /// Writes down what runs here, for `throttle list`, `cleanup` and the like, and for those who join its group.
     private static func record(
-        _ plan: RunPlan, _ command: Command, _ cgroup: borrowing RunCgroup, in records: RecordDirectory?, _ log: Logger
+        _ plan: RunPlan, _ command: Command, _ cgroup: borrowing RunCgroup, _ member: Membership?,
+        in records: RecordDirectory?, _ log: Logger
     ) throws(SetupError) -> RecordFile? {
         guard let records else { return nil }
         let text = RunRecord(
             id: cgroup.id, name: plan.name ?? command.words[0], command: command.words, cgroup: cgroup.parent.path,
-            down: plan.down.bytesPerSecond, up: plan.up.bytesPerSecond,
-            group: plan.allotted == nil ? nil : plan.group)
+            down: plan.rates.down.bytesPerSecond, up: plan.rates.up.bytesPerSecond, group: member?.name)
         do throws(SystemError) {
             let record = try records.record(text.id)
             try record.write(text)
@@ -186,8 +177,7 @@ struct Limiter: ~Copyable {
     ) throws(SetupError) -> ProgramSet {
         do throws(LoadError) {
             let programs = try ProgramSet(
-                for: kernel, down: plan.limit(.down), up: plan.limit(.up), scope: plan.scope,
-                budget: entry?.budget ?? .none)
+                for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none)
             log.debug("loaded the programs \(ProgramSet.variant(for: kernel))")
             return programs
         } catch {
@@ -196,18 +186,17 @@ struct Limiter: ~Copyable {
         }
     }
 
-    /// Makes the run one of its group, and takes what that lets it have into the plan.
+    /// Makes the run one of its group, and holds it to what that lets it have.
     private static func join(
-        _ entry: GroupEntry?, _ plan: inout RunPlan, _ programs: borrowing ProgramSet, _ log: Logger
+        _ entry: GroupEntry?, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
     ) throws(SetupError) -> Membership? {
-        guard let entry else {
+        guard let entry, let budget = memory.group else {
             if let group = plan.group { log.info("in group '\(group)' already, by a run around this one") }
             return nil
         }
         do throws(SystemError) {
-            let member = try Membership(entry, programs)
-            plan.allotted = member.share(plan, programs)
-            programs.allot(down: plan.limit(.down), up: plan.limit(.up))
+            let member = try Membership(entry, memory, budget)
+            memory.rates = member.share
             log.info("one of \(member.runs) in group '\(member.name)'")
             return member
         } catch {
@@ -229,7 +218,7 @@ struct Limiter: ~Copyable {
 
     /// Hands the guard what it is to guard, and waits for the queue where there is to be nothing else.
     private static func share(
-        with guardProcess: Guard?, _ plan: RunPlan, _ attachments: borrowing Attachments,
+        with guardProcess: Guard?, _ plan: RunPlan, _ memory: RunMemory, _ attachments: borrowing Attachments,
         _ record: borrowing RecordFile?, _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ log: Logger
     ) throws(SetupError) {
         guard let guardProcess else { return }
@@ -240,7 +229,7 @@ struct Limiter: ~Copyable {
             guardProcess.leave()
             _ = try doWithoutGuard(plan, error, log)
         }
-        if plan.mode == .shape && plan.rate(.down) != .unlimited {
+        if plan.mode == .shape && memory.rates.down != .unlimited {
             guardProcess.waitUntilReady()
             guard guardProcess.planes?.contains(.shape) == true else {
                 throw SetupError("can't shape downloads: \(guardProcess.obstacle ?? "the guard process has ended")")

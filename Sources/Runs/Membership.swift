@@ -9,7 +9,7 @@ import Units
 /// joins one.
 final class GroupEntry {
     fileprivate let name: String
-    fileprivate let rates: (down: Rate, up: Rate)
+    fileprivate let rates: Rates
     fileprivate var table: CInt = -1
     /// nil where the group has no live runs.
     private var map: CInt?
@@ -23,9 +23,9 @@ final class GroupEntry {
         if records.members(of: name).contains(where: { cgroup.hasPrefix($0.1.cgroup + "/") }) { return nil }
         let record = lock.find(name)
         rates =
-            record.map { (Rate(bytesPerSecond: $0.down ?? 0), Rate(bytesPerSecond: $0.up ?? 0)) } ?? (
-                plan.down, plan.up
-            )
+            record.map {
+                Rates(down: Rate(bytesPerSecond: $0.down ?? 0), up: Rate(bytesPerSecond: $0.up ?? 0))
+            } ?? plan.rates
         self.name = name
         self.lock = lock
         let (answer, silent) = records.ask(group: name) { try? records.askToJoin($0) }
@@ -37,7 +37,7 @@ final class GroupEntry {
             throw SetupError(
                 "can't join group '\(name)': its run \(first.id) doesn't answer; end it, or use another group")
         }
-        if record == nil && rates == (.unlimited, .unlimited) {
+        if record == nil && rates == .unlimited {
             throw SetupError(
                 "there is no group '\(name)': give --down or --up to begin one, or use throttle group create \(name)")
         }
@@ -69,6 +69,8 @@ final class Membership {
     private static let burst = (nanoseconds: RunPlan().burst.nanoseconds, bytes: 2.0 * 1514)
 
     let name: String
+    private let memory: RunMemory
+    private let budget: GroupMemory
     private let table: GroupTable
     private let owner: UInt64
     private var seat: Int
@@ -78,8 +80,11 @@ final class Membership {
     private var stepped = Host.monotonicNanoseconds
     private var isLeft = false
 
-    init(_ entry: GroupEntry, _ programs: borrowing ProgramSet) throws(SystemError) {
+    /// `budget`: that of the run's memory.
+    init(_ entry: GroupEntry, _ memory: RunMemory, _ budget: GroupMemory) throws(SystemError) {
         name = entry.name
+        self.memory = memory
+        self.budget = budget
         table = try entry.takeTable()
         // Nobody else joins at that time.
         owner = joined
@@ -87,7 +92,7 @@ final class Membership {
             throw SystemError("join", "group '\(entry.name)'", errno: .resourceBusy, hint: "it has 1024 runs")
         }
         self.seat = seat
-        if entry.isFirst { programs.setGroupRates(down: entry.rates.down, up: entry.rates.up) }
+        if entry.isFirst { budget.rates = entry.rates }
     }
 
     deinit {
@@ -104,54 +109,54 @@ final class Membership {
     func handOver() { isLeft = true }
 
     /// What another run needs to join.
-    func descriptors(_ programs: borrowing ProgramSet) -> [CInt] {
-        [programs.groupDescriptor, table.descriptor.rawValue]
-    }
+    var descriptors: [CInt] { [budget.descriptor.rawValue, table.descriptor.rawValue] }
+
+    /// What all its runs may use together.
+    var groupRates: Rates { budget.rates }
 
     /// How many runs the group has.
     var runs: Int { table.demands(besides: seat).count + 1 }
 
     /// Says what the run wants, every so often. Returns whether it is time to look at what it may have.
     /// `isWaiting`: whether downloads wait in its queue.
-    func step(_ plan: RunPlan, _ programs: borrowing ProgramSet, isWaiting: Bool) -> Bool {
+    func step(isWaiting: Bool) -> Bool {
         let now = Host.monotonicNanoseconds
         guard now - stepped >= Membership.step else { return false }
         let seconds = Double(now - stepped) / 1e9
         stepped = now
+        let (rates, asked) = (memory.rates, memory.asked)
         let wanted = Direction.allCases.map { direction in
-            let counters = programs.counters(direction)
+            let counters = memory.counters(direction)
             let wasRefused = counters.droppedPackets + counters.deferredPackets > refused[direction.rawValue]
             refused[direction.rawValue] = counters.droppedPackets + counters.deferredPackets
             let demand = demands[direction.rawValue].step(
-                passed: counters.passedBytes(plan.counting), isHeld: wasRefused || (isWaiting && direction == .down),
-                share: plan.rate(direction).bytesPerSecond ?? .max, seconds: seconds)
-            let asked = direction == .down ? plan.down : plan.up
-            return min(now < joined + Membership.welcome ? Demand.all : demand, asked.bytesPerSecond ?? .max)
+                passed: counters.passedBytes(memory.counting), isHeld: wasRefused || (isWaiting && direction == .down),
+                share: rates[direction].bytesPerSecond ?? .max, seconds: seconds)
+            return min(now < joined + Membership.welcome ? Demand.all : demand, asked[direction].bytesPerSecond ?? .max)
         }
         if !table.say(wanted[0], wanted[1], at: seat, owner), let another = table.sit(owner) { seat = another }
         return true
     }
 
     /// What the run may use now: its share, and no more than was asked for.
-    func share(_ plan: RunPlan, _ programs: borrowing ProgramSet) -> (down: Rate, up: Rate) {
+    var share: Rates {
         let others = table.demands(besides: seat)
-        return (
-            min(plan.down, share(.down, others.map(\.down), programs)),
-            min(plan.up, share(.up, others.map(\.up), programs))
-        )
+        let rates = budget.rates
+        return memory.asked.capped(
+            by: Rates(down: share(.down, of: rates, others.map(\.down)), up: share(.up, of: rates, others.map(\.up))))
     }
 
-    private func share(_ direction: Direction, _ others: [UInt64], _ programs: borrowing ProgramSet) -> Rate {
-        guard let budget = programs.groupRate(direction).bytesPerSecond else { return .unlimited }
+    private func share(_ direction: Direction, of rates: Rates, _ others: [UInt64]) -> Rate {
+        guard let rate = rates[direction].bytesPerSecond else { return .unlimited }
         let burst =
             Double(Membership.burst.nanoseconds)
-            + Double(others.count + 1) * Membership.burst.bytes / Double(budget) * 1e9
-        programs.setGroupBurst(direction, nanoseconds: UInt64(min(burst, 1e18)))
+            + Double(others.count + 1) * Membership.burst.bytes / Double(rate) * 1e9
+        budget.setBurst(direction, nanoseconds: UInt64(min(burst, 1e18)))
         // What has passed is to stay a quarter of the burst ahead of the clock: where it isn't, some use less than they
         // said; where it is more, packets would be refused before long.
-        let lead = Double(programs.groupLead(direction)) / burst
+        let lead = Double(budget.lead(direction)) / burst
         let correction = max(-0.3, min((0.25 - lead) * 0.4, others.isEmpty ? 0 : 0.1))
-        let corrected = UInt64(min(Double(budget) * (1 + correction), 9e18))
+        let corrected = UInt64(min(Double(rate) * (1 + correction), 9e18))
         return Rate(bytesPerSecond: fairShare(of: corrected, besides: others))
     }
 }

@@ -10,6 +10,8 @@ struct PlaneKeeper: ~Copyable {
     private let attachments: Attachments
     private let set: PlaneSet
     private let kernel: KernelVersion
+    private let memory: RunMemory
+    private let mode: Mode
     private let id: String
     private let channel: Channel
     private(set) var planes: Set<Plane> = []
@@ -17,7 +19,7 @@ struct PlaneKeeper: ~Copyable {
     private(set) var obstacle: String?
 
     init(
-        _ plan: RunPlan, _ kernel: KernelVersion, _ set: consuming PlaneSet, _ programs: borrowing ProgramSet,
+        _ plan: RunPlan, _ kernel: KernelVersion, _ set: consuming PlaneSet, _ memory: RunMemory,
         _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ channel: Channel
     ) throws {
         var attachments = Attachments(log: channel.undoLog)
@@ -25,35 +27,38 @@ struct PlaneKeeper: ~Copyable {
         self.attachments = attachments
         self.set = set
         self.kernel = kernel
+        self.memory = memory
         self.channel = channel
+        mode = plan.mode
         id = cgroup.id
-        follow(plan, programs)
+        follow()
     }
 
-    /// Makes the planes fit the limits of `plan`. A queue that couldn't be set up, or that was lost, is tried again only
+    /// Makes the planes fit the limits. A queue that couldn't be set up, or that was lost, is tried again only
     /// if `retries`: that takes long, and many do this often.
-    mutating func follow(_ plan: RunPlan, _ programs: borrowing ProgramSet, retries: Bool = true) {
+    mutating func follow(retries: Bool = true) {
+        let rates = memory.rates
         planes = []
-        if plan.rate(.up) != .unlimited { planes.insert(.pace) }
-        if plan.rate(.down) != .unlimited { planes.insert(.window) }
-        guard case .bytesPerSecond(let rate) = plan.rate(.down), plan.mode != .police, retries || obstacle == nil else {
-            shaper?.stop(programs)
+        if rates.up != .unlimited { planes.insert(.pace) }
+        if rates.down != .unlimited { planes.insert(.window) }
+        guard case .bytesPerSecond(let rate) = rates.down, mode != .police, retries || obstacle == nil else {
+            shaper?.stop()
             return
         }
         do throws(SystemError) {
-            if shaper == nil { shaper = try Shaper(rate, plan.counting, kernel, id, channel) }
-            try shaper?.start(rate, set, programs)
+            if shaper == nil { shaper = try Shaper(rate, memory, kernel, id, channel) }
+            try shaper?.start(rate, set)
             planes.insert(.shape)
             obstacle = nil
         } catch {
-            giveUp(error, programs)
+            giveUp(error)
             channel.say(.obstacle, "\(error)")
         }
     }
 
     /// Does without the queue.
-    private mutating func giveUp(_ error: SystemError, _ programs: borrowing ProgramSet) {
-        shaper?.stop(programs)
+    private mutating func giveUp(_ error: SystemError) {
+        shaper?.stop()
         shaper = nil
         planes.remove(.shape)
         obstacle = "\(error)"
@@ -76,16 +81,16 @@ struct PlaneKeeper: ~Copyable {
         }
     }
 
-    mutating func step(_ programs: borrowing ProgramSet) {
+    mutating func step() {
         do throws(SystemError) {
-            try shaper?.step(set, programs)
+            try shaper?.step(set)
         } catch {
             if planes.contains(.shape) { channel.say(.warning, "downloads don't wait in a queue any more: \(error)") }
-            giveUp(error, programs)
+            giveUp(error)
         }
     }
 
-    mutating func stop(_ programs: borrowing ProgramSet) {
-        shaper?.stop(programs)
+    mutating func stop() {
+        shaper?.stop()
     }
 }

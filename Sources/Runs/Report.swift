@@ -66,10 +66,9 @@ public struct GroupReport: Sendable {
     /// How many it has.
     public let runs: Int
 
-    init(_ member: Membership, _ programs: borrowing ProgramSet) {
+    init(_ member: Membership) {
         name = member.name
-        down = programs.groupRate(.down)
-        up = programs.groupRate(.up)
+        (down, up) = (member.groupRates.down, member.groupRates.up)
         runs = member.runs
     }
 }
@@ -104,8 +103,8 @@ public struct Report: Sendable {
     public internal(set) var linger: Linger
 
     init(_ plan: RunPlan, _ command: Command) {
-        down = DirectionReport(direction: .down, limit: plan.down, counting: plan.counting)
-        up = DirectionReport(direction: .up, limit: plan.up, counting: plan.counting)
+        down = DirectionReport(direction: .down, limit: plan.rates.down, counting: plan.counting)
+        up = DirectionReport(direction: .up, limit: plan.rates.up, counting: plan.counting)
         self.command = command.words
         name = plan.name ?? command.words[0]
         burst = plan.burst
@@ -125,15 +124,15 @@ public struct Report: Sendable {
     }
 
     /// Takes in what the programs did so far. `planes`: those that the guard has set up.
-    mutating func take(_ programs: borrowing ProgramSet, _ member: Membership?, _ planes: Set<Plane>) {
-        down.counters = programs.counters(.down)
-        up.counters = programs.counters(.up)
+    mutating func take(_ memory: RunMemory, _ member: Membership?, _ planes: Set<Plane>) {
+        down.counters = memory.counters(.down)
+        up.counters = memory.counters(.up)
         // Maybe others than at the start.
-        (down.limit, up.limit) = (programs.rate(.down), programs.rate(.up))
+        (down.limit, up.limit) = (memory.mostRates.down, memory.mostRates.up)
         let isLimited = (down.limit, up.limit) != (.unlimited, .unlimited)
         self.planes = isLimited ? planes.union([.police]) : []
-        planeCounters = programs.planes
-        group = member.map { GroupReport($0, programs) }
+        planeCounters = memory.planeCounters
+        group = member.map { GroupReport($0) }
     }
 
     /// For a run whose parent has none.

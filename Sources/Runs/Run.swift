@@ -106,7 +106,8 @@ public struct Run {
     private func flows(_ limiter: borrowing Limiter) -> [ProgressLine.Flow] {
         Direction.allCases.map { direction in
             ProgressLine.Flow(
-                bytes: limiter.counters(direction).passedBytes(plan.counting), limit: limiter.rate(direction))
+                bytes: limiter.memory.counters(direction).passedBytes(plan.counting),
+                limit: limiter.memory.mostRates[direction])
         }
     }
 

@@ -32,9 +32,8 @@ public enum Linger: String, Sendable, CaseIterable {
 
 /// Everything that a run was asked for, checked before anything on the system is touched.
 public struct RunPlan: Sendable {
-    /// What was asked for; in a group, the run may get less.
-    public var down: Rate = .unlimited
-    public var up: Rate = .unlimited
+    /// What is asked for at first; in a group, the run may get less.
+    public var rates = Rates.unlimited
     /// How much unused time may be caught up on; covers TCP's minimum retransmission timeout of 200 ms.
     public var burst = TimeSpan(nanoseconds: 200_000_000)
     public var counting: Counting = .payload
@@ -47,8 +46,6 @@ public struct RunPlan: Sendable {
     public var cgroupParent: String?
     /// The group whose budget the run shares.
     public var group: String?
-    /// What the group lets it have now.
-    var allotted: (down: Rate, up: Rate)?
     /// For people; nil: the command's first word.
     public var name: String?
     /// Whether to show how far the run is.
@@ -60,12 +57,5 @@ public struct RunPlan: Sendable {
 
     public init() {}
 
-    /// What the run may use now.
-    func rate(_ direction: Direction) -> Rate {
-        direction == .down ? allotted?.down ?? down : allotted?.up ?? up
-    }
-
-    func limit(_ direction: Direction) -> Limit {
-        Limit(rate: rate(direction), burst: burst, counting: counting)
-    }
+    var limits: Limits { Limits(rates, burst: burst, counting: counting) }
 }

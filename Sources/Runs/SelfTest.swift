@@ -12,7 +12,7 @@ enum SelfTest {
 
     static var plan: RunPlan {
         var plan = RunPlan()
-        (plan.down, plan.up) = (.bytesPerSecond(rate), .bytesPerSecond(rate))
+        plan.rates = Rates(down: .bytesPerSecond(rate), up: .bytesPerSecond(rate))
         plan.linger = .kill
         plan.name = "doctor"
         // What dead runs left is to be reported.

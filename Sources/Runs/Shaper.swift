@@ -20,13 +20,13 @@ struct Shaper: ~Copyable {
     /// Why the last device that could have been shaped isn't.
     private var refusal: SystemError?
     private var steppedNanoseconds = Host.monotonicNanoseconds
-    private let counting: Counting
+    private let memory: RunMemory
     private let kernel: KernelVersion
     private let channel: Channel
     private let log: UndoLog
 
     init(
-        _ rate: UInt64, _ counting: Counting, _ kernel: KernelVersion, _ id: String, _ channel: Channel
+        _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion, _ id: String, _ channel: Channel
     ) throws(SystemError) {
         let log = channel.undoLog
         let watch = try DeviceWatch()
@@ -34,11 +34,11 @@ struct Shaper: ~Copyable {
         let queue = try Queue.ofRun(id, rate: rate, log: log)
         self.watch = watch
         self.queue = queue
-        self.counting = counting
+        self.memory = memory
         self.kernel = kernel
         self.channel = channel
         self.log = log
-        control = QueueControl(limit: rate, counting: counting)
+        control = QueueControl(limit: rate, counting: memory.counting)
         limit = rate
         size = rate
     }
@@ -46,9 +46,7 @@ struct Shaper: ~Copyable {
     var watchDescriptor: CInt { watch.descriptor }
 
     /// Leads downloads through the queue, at this rate in bytes a second.
-    mutating func start(
-        _ rate: UInt64, _ set: borrowing PlaneSet, _ programs: borrowing ProgramSet
-    ) throws(SystemError) {
+    mutating func start(_ rate: UInt64, _ set: borrowing PlaneSet) throws(SystemError) {
         if rate != limit {
             limit = rate
             try queue.setRate(control.follow(limit: rate))
@@ -57,7 +55,7 @@ struct Shaper: ~Copyable {
             size = rate
             try queue.resize(rate)
         }
-        programs.useQueue(queue.device, largest: Queue.largestPacket(rate: size))
+        memory.useQueue(queue.device, largest: Queue.largestPacket(rate: size))
         if isInUse { return }
         isInUse = true
         try hookDevices(set)
@@ -69,25 +67,25 @@ struct Shaper: ~Copyable {
 
     /// Leads nothing more through the queue. What waits there goes on, unless the queue ends, too: nothing of the run may
     /// be left then.
-    mutating func stop(_ programs: borrowing ProgramSet) {
-        programs.useQueue(0)
+    mutating func stop() {
+        memory.useQueue(0)
         isInUse = false
         isWaiting = false
     }
 
     /// Takes in what changed since the last step. Fails where somebody removed the queue: what is led there is dropped.
-    mutating func step(_ set: borrowing PlaneSet, _ programs: borrowing ProgramSet) throws(SystemError) {
+    mutating func step(_ set: borrowing PlaneSet) throws(SystemError) {
         if watch.drain() { try? hookDevices(set) }
         let statistics = try queue.statistics()
         let waiting = statistics.tcp.queuedBytes + statistics.rest.queuedBytes
         isWaiting = waiting > 0
         let now = Host.monotonicNanoseconds
         let rate = control.step(
-            programs.counters(.down), isWaiting: waiting > 0, seconds: Double(now - steppedNanoseconds) / 1e9)
+            memory.counters(.down), isWaiting: waiting > 0, seconds: Double(now - steppedNanoseconds) / 1e9)
         steppedNanoseconds = now
         if let rate { try? queue.setRate(rate) }
         if waiting > 0 {
-            programs.noteQueue(
+            memory.noteQueue(
                 delayNanoseconds: UInt64(Double(waiting) / Double(control.rate) * 1e9),
                 droppedPackets: statistics.tcp.droppedPackets + statistics.rest.droppedPackets)
         }

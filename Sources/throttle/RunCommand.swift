@@ -39,7 +39,7 @@ struct RunCommand: ParsableCommand {
 
     private func plan() throws -> RunPlan {
         var plan = RunPlan()
-        (plan.down, plan.up) = try limits.rates()
+        plan.rates = try limits.rates()
         plan.group = try limits.groupName()
         plan.burst = limits.burst
         plan.counting = limits.count

@@ -26,13 +26,13 @@ struct LimitOptions: ParsableArguments {
     var group: GroupName?
 
     /// Both limits, with the environment's defaults.
-    func rates() throws -> (down: Rate, up: Rate) {
+    func rates() throws -> Rates {
         let down = try down ?? LimitOptions.fromEnvironment("THROTTLE_DOWN")
         let up = try up ?? LimitOptions.fromEnvironment("THROTTLE_UP")
         if try down == nil && up == nil && groupName() == nil {
             throw noLimit
         }
-        return (down ?? .unlimited, up ?? .unlimited)
+        return Rates(down: down ?? .unlimited, up: up ?? .unlimited)
     }
 
     func groupName() throws -> String? {

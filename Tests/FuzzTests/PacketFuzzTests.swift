@@ -18,7 +18,7 @@ import Units
             let tight = try ProgramSet(for: kernel, .bytesPerSecond(1000))
             // Its device is only asked for: BPF_PROG_TEST_RUN sends nothing.
             let planes = try PlaneSet(sharing: tight)
-            tight.useQueue(1)
+            tight.memory.useQueue(1)
             try Fuzzing.run(seed: seed, times: 500) { random in
                 let sample = RandomPacket(&random)
                 let input = "seed \(seed): \(sample)"
@@ -39,7 +39,7 @@ import Units
 private func expectOneCount(
     _ programs: borrowing ProgramSet, _ direction: Direction, _ sample: RandomPacket, verdicts: [CInt], _ input: String
 ) throws {
-    var expected = programs.counters(direction)
+    var expected = programs.memory.counters(direction)
     let verdict = try sample.call(programs.descriptor(of: Hook.meter(direction)))
     #expect(verdicts.contains(verdict), "\(input): \(direction) \(verdict)")
     if verdict == 1 {
@@ -50,7 +50,7 @@ private func expectOneCount(
         expected.droppedPackets += 1
         expected.droppedPayloadBytes += UInt64(sample.worth.payload)
     }
-    let counters = programs.counters(direction)
+    let counters = programs.memory.counters(direction)
     expected.activeNanoseconds = counters.activeNanoseconds
     #expect(counters == expected, "\(input): \(direction)")
     #expect(sample.worth.payload <= sample.bytes.count, "\(input)")
@@ -115,7 +115,7 @@ private struct RandomPacket: CustomStringConvertible {
 
 extension ProgramSet {
     fileprivate init(for kernel: KernelVersion, _ rate: Rate) throws {
-        let limit = Limit(rate: rate, burst: try TimeSpan("1ms"), counting: .payload)
-        try self.init(for: kernel, down: limit, up: limit)
+        try self.init(
+            for: kernel, Limits(Rates(down: rate, up: rate), burst: try TimeSpan("1ms"), counting: .payload))
     }
 }

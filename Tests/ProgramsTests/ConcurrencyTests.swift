@@ -25,8 +25,8 @@ extension KernelTests {
                 raceAll([calls, calls])
             }
             #expect(programs.meter(direction) == passed(.data, total))
-            #expect(programs.counters(direction).witnessPackets == total)
-            #expect(programs.counters(direction).witnessBytes == total * UInt64(PacketCase.data.length))
+            #expect(programs.memory.counters(direction).witnessPackets == total)
+            #expect(programs.memory.counters(direction).witnessBytes == total * UInt64(PacketCase.data.length))
         }
 
         @Test(arguments: kernels)

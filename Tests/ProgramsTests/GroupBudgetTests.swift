@@ -12,11 +12,12 @@ extension KernelTests {
             _ kernel: KernelVersion, _ rate: Rate = .bytesPerSecond(1), own: Rate = .bytesPerSecond(1_000_000_000),
             burst: UInt64 = 1_000_000, _ body: (borrowing ProgramSet, borrowing ProgramSet) throws -> Void
         ) throws {
-            let limit = Limit(rate: own, burst: try TimeSpan("200ms"), counting: .payload)
-            let one = try ProgramSet(for: kernel, down: limit, up: limit, budget: .new)
-            let other = try ProgramSet(for: kernel, down: limit, up: limit, budget: .shared(one.groupDescriptor))
-            one.setGroupRates(down: rate, up: rate)
-            for direction in Direction.allCases { one.setGroupBurst(direction, nanoseconds: burst) }
+            let limits = Limits(Rates(down: own, up: own), burst: try TimeSpan("200ms"), counting: .payload)
+            let one = try ProgramSet(for: kernel, limits, budget: .new)
+            let descriptor = try #require(one.memory.group?.descriptor.rawValue)
+            let other = try ProgramSet(for: kernel, limits, budget: .shared(descriptor))
+            one.memory.group?.rates = Rates(down: rate, up: rate)
+            for direction in Direction.allCases { one.memory.group?.setBurst(direction, nanoseconds: burst) }
             try body(one, other)
         }
 
@@ -25,8 +26,10 @@ extension KernelTests {
             try withPair(kernel) { one, other throws in
                 #expect(try one.call(.meter(direction), .data) == 1)
                 #expect(
-                    one.groupLead(direction) > 1_000_000_000
-                        && one.groupLead(direction) <= other.groupLead(direction) + 1_000_000_000)
+                    (one.memory.group?.lead(direction) ?? 0) > 1_000_000_000
+                        && (one.memory.group?.lead(direction) ?? 0) <= (other.memory.group?.lead(direction) ?? 0)
+                            + 1_000_000_000
+                )
                 for _ in 1...3 {
                     #expect(try other.call(.meter(direction), .data) == (direction == .down ? 0 : 2))
                 }
@@ -42,7 +45,7 @@ extension KernelTests {
             try withPair(kernel, own: .unlimited) { one, other throws in
                 #expect(try one.call(.meter(direction), .data) == 1)
                 #expect(try other.call(.meter(direction), .data) == (direction == .down ? 0 : 2))
-                one.setGroupRates(down: .unlimited, up: .unlimited)
+                one.memory.group?.rates = Rates(down: .unlimited, up: .unlimited)
                 for _ in 1...3 { #expect(try other.call(.meter(direction), .data) == 1) }
             }
         }
@@ -52,7 +55,7 @@ extension KernelTests {
             try withPair(kernel, own: .bytesPerSecond(100_000)) { one, other throws in
                 try one.call(.meter(.down), .data)
                 #expect(try other.call(.meter(.down), .data, times: 1000) == 0)
-                one.setGroupRates(down: .unlimited, up: .unlimited)
+                one.memory.group?.rates = Rates(down: .unlimited, up: .unlimited)
                 #expect(try other.call(.meter(.down), .data) == 1)
             }
         }
@@ -62,7 +65,7 @@ extension KernelTests {
             try withPair(kernel, .bytesPerSecond(1_000_000), own: .bytesPerSecond(1), burst: 1_000_000_000) {
                 one, other throws in
                 try one.call(.meter(.down), .data, times: 10_000)
-                #expect(one.meter(.down).passedPackets == 1 && one.groupLead(.down) < 10_000_000)
+                #expect(one.meter(.down).passedPackets == 1 && (one.memory.group?.lead(.down) ?? 0) < 10_000_000)
                 #expect(try other.call(.meter(.down), .data) == 1)
             }
         }
@@ -77,25 +80,23 @@ extension KernelTests {
 
         @Test func `a run can use no more than its group has`() throws {
             try withPair(KernelVersion(6, 18), .bytesPerSecond(500), own: .bytesPerSecond(1000)) { one, other throws in
-                #expect(one.rate(.down) == .bytesPerSecond(500))
-                one.setGroupRates(down: .unlimited, up: .bytesPerSecond(2000))
-                #expect(other.rate(.down) == .bytesPerSecond(1000) && other.rate(.up) == .bytesPerSecond(1000))
-                other.note(asked: .unlimited, .unlimited)
-                #expect(other.rate(.down) == .unlimited && other.rate(.up) == .bytesPerSecond(2000))
+                #expect(one.memory.mostRates.down == .bytesPerSecond(500))
+                one.memory.group?.rates = Rates(down: .unlimited, up: .bytesPerSecond(2000))
+                #expect(
+                    other.memory.mostRates.down == .bytesPerSecond(1000)
+                        && other.memory.mostRates.up == .bytesPerSecond(1000))
+                other.memory.asked = .unlimited
+                #expect(other.memory.mostRates.down == .unlimited && other.memory.mostRates.up == .bytesPerSecond(2000))
             }
         }
 
         @Test func `a debt stays the same in bytes where the rate rises, and never grows`() throws {
             let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(100), burst: "1ms")
-            let burst = try TimeSpan("1ms")
             func lead() -> Double {
-                let tat = programs.shared.value.pointee.meter.0.tat
+                let tat = programs.memory.run.pointee.meter.0.tat
                 return (Double(tat) - Double(Host.monotonicNanoseconds)) / 1e9
             }
-            func allot(_ rate: UInt64) {
-                let limit = Limit(rate: .bytesPerSecond(rate), burst: burst, counting: .payload)
-                programs.allot(down: limit, up: limit)
-            }
+            func allot(_ rate: UInt64) { programs.memory.rates = Rates(down: .bytesPerSecond(rate)) }
             try programs.call(.meter(.down), .data)
             let debt = Double(PacketCase.data.payload) / 100
             #expect(debt - 1...debt ~= lead())

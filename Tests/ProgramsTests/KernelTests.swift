@@ -20,8 +20,8 @@ extension ProgramSet {
         for kernel: KernelVersion = KernelVersion(6, 18), _ rate: Rate = .unlimited, burst: String = "200ms",
         counting: Counting = .payload
     ) throws {
-        let limit = Limit(rate: rate, burst: try TimeSpan(burst), counting: counting)
-        try self.init(for: kernel, down: limit, up: limit)
+        try self.init(
+            for: kernel, Limits(Rates(down: rate, up: rate), burst: try TimeSpan(burst), counting: counting))
     }
 
     /// Calls a program `times` in a row with a packet. Returns what the last call returned.
@@ -34,7 +34,7 @@ extension ProgramSet {
 
     /// Counters of the run's own program alone.
     func meter(_ direction: Direction) -> Counters {
-        var counters = counters(direction)
+        var counters = memory.counters(direction)
         (counters.witnessPackets, counters.witnessBytes, counters.activeNanoseconds) = (nil, nil, 0)
         return counters
     }

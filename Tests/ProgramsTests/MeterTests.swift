@@ -73,10 +73,10 @@ extension KernelTests {
 
         @Test(arguments: kernels, Direction.allCases)
         func `each direction has its own limit`(kernel: KernelVersion, direction: Direction) throws {
-            let tight = Limit(rate: .bytesPerSecond(1), burst: try TimeSpan("1ms"), counting: .payload)
-            let none = Limit(rate: .unlimited, burst: try TimeSpan("1ms"), counting: .payload)
+            let tight = Rate.bytesPerSecond(1)
+            let rates = direction == .down ? Rates(down: tight) : Rates(up: tight)
             let programs = try ProgramSet(
-                for: kernel, down: direction == .down ? tight : none, up: direction == .up ? tight : none)
+                for: kernel, Limits(rates, burst: try TimeSpan("1ms"), counting: .payload))
             for each in Direction.allCases { try programs.call(.meter(each), .data, times: 10) }
             #expect(programs.meter(direction).droppedPackets == 9)
             #expect(programs.meter(direction == .down ? .up : .down) == passed(.data, 10))
@@ -117,16 +117,17 @@ extension KernelTests {
         @Test(arguments: kernels)
         func `the time from the first charged packet to the last is told`(kernel: KernelVersion) throws {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1_000_000))
-            #expect(programs.counters(.down).activeNanoseconds == 0)
+            #expect(programs.memory.counters(.down).activeNanoseconds == 0)
             let start = Host.monotonicNanoseconds
             try programs.call(.meter(.down), .data)
-            #expect(programs.counters(.down).activeNanoseconds == 0)
+            #expect(programs.memory.counters(.down).activeNanoseconds == 0)
             usleep(20_000)
             try programs.call(.meter(.down), .ack)
-            #expect(programs.counters(.down).activeNanoseconds == 0)
+            #expect(programs.memory.counters(.down).activeNanoseconds == 0)
             try programs.call(.meter(.down), .data)
             #expect(
-                (20_000_000...Host.monotonicNanoseconds - start).contains(programs.counters(.down).activeNanoseconds))
+                (20_000_000...Host.monotonicNanoseconds - start).contains(
+                    programs.memory.counters(.down).activeNanoseconds))
         }
     }
 }

@@ -72,7 +72,7 @@ extension KernelTests {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1000))
             let planes = try PlaneSet(sharing: programs)
             for device in [0, 1] as [Int32] {
-                programs.useQueue(device)
+                programs.memory.useQueue(device)
                 for sample in PacketCase.wellFormed + PacketCase.malformed {
                     let result = try Calls(program: planes.shapeDescriptor, sample).action(3)
                     #expect(result == PlaneSetTests.pass, "\(sample.testDescription)")
@@ -111,15 +111,15 @@ extension KernelTests {
                 let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port))
                 #expect(try calls.action(1) == PlaneSetTests.pass)
                 // An index that nothing has: BPF_PROG_TEST_RUN only asks for what would be done.
-                programs.useQueue(1)
+                programs.memory.useQueue(1)
                 #expect(try calls.action(1) == (ofRun ? PlaneSetTests.redirect : PlaneSetTests.pass))
                 #expect(try Calls(program: planes.shapeDescriptor, sample.packet(to: port + 1)).action(1) == -1)
                 // Nothing waits for an upload's ACKs, and too large a datagram for any room in the queue.
                 let bare = try Calls(program: planes.shapeDescriptor, sample.packet(to: port, [])).action(1)
                 #expect(bare == (ofRun && !sample.isTCP ? PlaneSetTests.redirect : PlaneSetTests.pass))
-                programs.useQueue(1, largest: 16)
+                programs.memory.useQueue(1, largest: 16)
                 #expect(try calls.action(1) == (ofRun && sample.isTCP ? PlaneSetTests.redirect : PlaneSetTests.pass))
-                programs.useQueue(0)
+                programs.memory.useQueue(0)
                 #expect(try calls.action(1) == PlaneSetTests.pass)
             }
         }
@@ -130,12 +130,13 @@ extension KernelTests {
                 let sample = try #require(Sample(rawValue: name))
                 try #require(kernel_make_network() == 0)
                 try #require(system("ip link set lo up") == 0)
-                let limit = Limit(rate: .bytesPerSecond(1000), burst: try TimeSpan("200ms"), counting: .payload)
+                let rates = Rates(down: .bytesPerSecond(1000), up: .bytesPerSecond(1000))
+                let limits = Limits(rates, burst: try TimeSpan("200ms"), counting: .payload)
                 let exempt = Scope(except: [try Prefix("127.0.0.2"), try Prefix("::2")])
-                let programs = try ProgramSet(for: KernelVersion(6, 18), down: limit, up: limit, scope: exempt)
+                let programs = try ProgramSet(for: KernelVersion(6, 18), limits, scope: exempt)
                 let planes = try PlaneSet(sharing: programs)
                 let port = try PlaneSetTests.open(sample, inRunOf: programs)
-                programs.useQueue(1)
+                programs.memory.useQueue(1)
                 for (host, action) in [(1, PlaneSetTests.redirect), (2, PlaneSetTests.pass)] as [(UInt8, CInt)] {
                     let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port, from: host))
                     #expect(try calls.action(1) == action)
@@ -145,14 +146,14 @@ extension KernelTests {
 
         @Test func `planes count what was told`() throws {
             let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
-            #expect(programs.planes == PlaneCounters())
-            programs.noteQueue(delayNanoseconds: 100, droppedPackets: 3)
-            programs.noteQueue(delayNanoseconds: 300, droppedPackets: 4)
-            programs.noteQueue(delayNanoseconds: 200, droppedPackets: 4)
+            #expect(programs.memory.planeCounters == PlaneCounters())
+            programs.memory.noteQueue(delayNanoseconds: 100, droppedPackets: 3)
+            programs.memory.noteQueue(delayNanoseconds: 300, droppedPackets: 4)
+            programs.memory.noteQueue(delayNanoseconds: 200, droppedPackets: 4)
             var expected = PlaneCounters()
             (expected.queueDelayAverageNanoseconds, expected.queueDelayMaximumNanoseconds) = (200, 300)
             (expected.queueDroppedPackets, expected.heldDownloads) = (4, true)
-            #expect(programs.planes == expected)
+            #expect(programs.memory.planeCounters == expected)
         }
     }
 }

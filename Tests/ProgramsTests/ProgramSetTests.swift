@@ -67,13 +67,12 @@ extension KernelTests {
 @Suite struct LimitTests {
     @Test func `a limit is encoded as the programs read it`() throws {
         let burst = try TimeSpan("1.5s")
-        let limit = Limit(rate: .bytesPerSecond(50_000), burst: burst, counting: .wire).encoded
+        let (limit, unlimited) = Rates(down: .bytesPerSecond(50_000)).encoded(burst, .wire)
         #expect(limit.rate == 50_000)
         #expect(limit.burst_ns == 1_500_000_000)
         #expect(limit.count_wire == 1)
         #expect(limit.mult >> limit.shift == 20_000)
-        #expect(Limit(rate: .bytesPerSecond(50_000), burst: burst, counting: .payload).encoded.count_wire == 0)
-        let unlimited = Limit(rate: .unlimited, burst: burst, counting: .payload).encoded
+        #expect(Rates(down: .bytesPerSecond(50_000)).encoded(burst, .payload).0.count_wire == 0)
         #expect(unlimited.rate == 0 && unlimited.mult == 0)
     }
 }

@@ -19,8 +19,8 @@ private func datagram(from source: Prefix, to destination: Prefix) -> PacketCase
 extension ProgramSet {
     /// Limits that let one packet of each direction through.
     fileprivate init(for kernel: KernelVersion, _ scope: Scope) throws {
-        let limit = Limit(rate: .bytesPerSecond(1), burst: try TimeSpan("1ms"), counting: .payload)
-        try self.init(for: kernel, down: limit, up: limit, scope: scope)
+        let rates = Rates(down: .bytesPerSecond(1), up: .bytesPerSecond(1))
+        try self.init(for: kernel, Limits(rates, burst: try TimeSpan("1ms"), counting: .payload), scope: scope)
     }
 
     /// Whether a packet from or to that peer counts as exempt, and as nothing else, or else not at all.

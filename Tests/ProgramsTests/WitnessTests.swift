@@ -14,12 +14,12 @@ extension KernelTests {
             for (index, sample) in (PacketCase.wellFormed + PacketCase.malformed).enumerated() {
                 #expect(try programs.call(.witness(direction), sample, times: 2) == 1, "\(sample.testDescription)")
                 bytes += 2 * UInt64(sample.length)
-                let counters = programs.counters(direction)
+                let counters = programs.memory.counters(direction)
                 #expect(counters.witnessPackets == UInt64(2 * index + 2))
                 #expect(counters.witnessBytes == bytes)
             }
             #expect(programs.meter(direction) == Counters())
-            #expect(programs.counters(direction == .down ? .up : .down).witnessPackets == 0)
+            #expect(programs.memory.counters(direction == .down ? .up : .down).witnessPackets == 0)
         }
     }
 }

@@ -38,7 +38,8 @@ private final class Lines: @unchecked Sendable {
 
 private func plan(in path: String, mode: Mode = .auto, attach: AttachChoice = .auto) -> RunPlan {
     var plan = RunPlan()
-    (plan.down, plan.cgroupParent, plan.mode, plan.attach) = (.bytesPerSecond(50_000), path, mode, attach)
+    (plan.cgroupParent, plan.mode, plan.attach) = (path, mode, attach)
+    plan.rates.down = .bytesPerSecond(50_000)
     return plan
 }
 
@@ -73,7 +74,7 @@ extension Limiter {
                 let (method, hasWitness) = (limiter.method, limiter.hasWitness)
                 #expect(method == .link)
                 #expect(hasWitness)
-                #expect(limiter.counters(.down).witnessPackets == 0)
+                #expect(limiter.memory.counters(.down).witnessPackets == 0)
                 #expect(group.tree == [name, "\(name)/run"])
                 let parent = try group.open(name)
                 let run = try group.open(name + "/run")
@@ -134,7 +135,7 @@ extension Limiter {
             let group = try TestCgroup()
             let lines = Lines()
             var plan = plan(in: group.path)
-            plan.down = .unlimited
+            plan.rates.down = .unlimited
             do {
                 let limiter = try Limiter(plan, Command(lastWords: 1), log: lines.log)
                 let (planes, isGuarded) = (limiter.planes, limiter.guardProcess != nil)
@@ -155,7 +156,7 @@ extension Limiter {
             let lines = Lines()
             var plan = plan(in: group.path, mode: mode)
             try #require(system("ip link add thr-\(getpid()) type bridge") == 0)
-            plan.up = .bytesPerSecond(1000)
+            plan.rates.up = .bytesPerSecond(1000)
             if mode == .shape {
                 let error = #expect(throws: SetupError.self) {
                     _ = try Limiter(plan, Command(lastWords: 1), log: lines.log)

@@ -10,7 +10,7 @@ func makeReport(
     down: Rate = .unlimited, up: Rate = .unlimited, counting: Counting = .payload, name: String? = "wget"
 ) -> Report {
     var plan = RunPlan()
-    (plan.down, plan.up, plan.counting, plan.name) = (down, up, counting, name)
+    (plan.rates, plan.counting, plan.name) = (Rates(down: down, up: up), counting, name)
     var report = Report(plan, Command(lastWords: 1))
     report.id = "4711"
     report.method = .link

@@ -1,4 +1,5 @@
 import Glibc
+import Programs
 import Testing
 
 @testable import throttle
@@ -22,16 +23,16 @@ import Testing
             setenv("THROTTLE_DOWN", "50k", 1)
             unsetenv("THROTTLE_UP")
             var rates = try parse("true").limits.rates()
-            #expect(rates == (.bytesPerSecond(50_000), .unlimited))
+            #expect(rates == Rates(down: .bytesPerSecond(50_000), up: .unlimited))
             setenv("THROTTLE_UP", "800kbit", 1)
             rates = try parse("true").limits.rates()
-            #expect(rates == (.bytesPerSecond(50_000), .bytesPerSecond(100_000)))
+            #expect(rates == Rates(down: .bytesPerSecond(50_000), up: .bytesPerSecond(100_000)))
             unsetenv("THROTTLE_DOWN")
             rates = try parse("true").limits.rates()
-            #expect(rates == (.unlimited, .bytesPerSecond(100_000)))
+            #expect(rates == Rates(down: .unlimited, up: .bytesPerSecond(100_000)))
             setenv("THROTTLE_UP", "unlimited", 1)
             rates = try parse("true").limits.rates()
-            #expect(rates == (.unlimited, .unlimited))
+            #expect(rates == Rates(down: .unlimited, up: .unlimited))
         }
     }
 
@@ -40,9 +41,9 @@ import Testing
             setenv("THROTTLE_DOWN", "50k", 1)
             setenv("THROTTLE_UP", "junk", 1)
             var rates = try parse("-u", "7", "true").limits.rates()
-            #expect(rates == (.bytesPerSecond(50_000), .bytesPerSecond(7)))
+            #expect(rates == Rates(down: .bytesPerSecond(50_000), up: .bytesPerSecond(7)))
             rates = try parse("-u", "7", "-d", "unlimited", "true").limits.rates()
-            #expect(rates == (.unlimited, .bytesPerSecond(7)))
+            #expect(rates == Rates(down: .unlimited, up: .bytesPerSecond(7)))
         }
     }
 

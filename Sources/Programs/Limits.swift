@@ -1,0 +1,71 @@
+import CPrograms
+import Units
+
+/// A rate for each direction.
+public struct Rates: Equatable, Sendable {
+    public var down: Rate
+    public var up: Rate
+
+    public init(down: Rate = .unlimited, up: Rate = .unlimited) {
+        self.down = down
+        self.up = up
+    }
+
+    /// No limit in either direction.
+    public static let unlimited = Rates()
+
+    public subscript(direction: Direction) -> Rate { direction == .down ? down : up }
+
+    /// The lower of both, for each direction.
+    public func capped(by other: Rates) -> Rates { Rates(down: min(down, other.down), up: min(up, other.up)) }
+}
+
+/// What a limit counts.
+public enum Counting: String, Sendable, CaseIterable {
+    /// Bytes behind the transport header: what wget shows.
+    case payload
+    /// Layer 2 frames.
+    case wire
+}
+
+/// What a run may do. A program drops a packet, or has TCP keep it, once what passed is more than `burst` ahead of its
+/// direction's rate, in bytes as `counting` has it.
+public struct Limits: Sendable {
+    public let rates: Rates
+    public let burst: TimeSpan
+    public let counting: Counting
+
+    public init(_ rates: Rates, burst: TimeSpan, counting: Counting) {
+        self.rates = rates
+        self.burst = burst
+        self.counting = counting
+    }
+}
+
+extension Rates {
+    /// 0 stands for no limit.
+    init(bytesPerSecond: (UInt64, UInt64)) {
+        self.init(
+            down: Rate(bytesPerSecond: bytesPerSecond.0), up: Rate(bytesPerSecond: bytesPerSecond.1))
+    }
+
+    /// In the form that the programs of a run read.
+    func encoded(_ burst: TimeSpan, _ counting: Counting) -> (throttle_limit, throttle_limit) {
+        func limit(_ rate: Rate) -> throttle_limit {
+            bucket_limit(rate.bytesPerSecond ?? 0, burst.nanoseconds, counting == .wire)
+        }
+        return (limit(down), limit(up))
+    }
+}
+
+extension throttle_limits {
+    /// What holds. What another process wrote may be no rate: then it is the largest.
+    var rates: Rates {
+        withUnsafePointer(to: self) { limits in
+            func rate(_ direction: throttle_direction) -> UInt64 {
+                min(bucket_limit_now(limits, direction).pointee.rate, UInt64(Int64.max))
+            }
+            return Rates(bytesPerSecond: (rate(THROTTLE_DOWN), rate(THROTTLE_UP)))
+        }
+    }
+}

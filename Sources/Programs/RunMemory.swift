@@ -1,0 +1,160 @@
+import CPrograms
+import Kernel
+import Units
+
+/// What the programs and processes of a run share: what it may do, and what it did.
+public final class RunMemory {
+    private let shared: SharedMemory<throttle_run>
+    /// The budget that its packets are charged to, too; nil where there is none.
+    public let group: GroupMemory?
+    /// How much unused time may be caught up on.
+    public let burst: TimeSpan
+    public let counting: Counting
+
+    init(of object: borrowing BPFObject, _ limits: Limits, isGrouped: Bool) throws(LoadError) {
+        shared = try SharedMemory<throttle_run>(of: object, Map.run)
+        group = isGrouped ? try GroupMemory(of: object) : nil
+        burst = limits.burst
+        counting = limits.counting
+        asked = limits.rates
+        rates = limits.rates
+    }
+
+    var run: UnsafeMutablePointer<throttle_run> { shared.value }
+}
+
+/// Limits.
+extension RunMemory {
+    /// What the run's user asked for.
+    public var asked: Rates {
+        get { Rates(bytesPerSecond: run.pointee.asked) }
+        set { run.pointee.asked = (newValue.down.bytesPerSecond ?? 0, newValue.up.bytesPerSecond ?? 0) }
+    }
+
+    /// What holds: what was asked for, or what the group allots. Both directions change at once, from the next packet on.
+    public var rates: Rates {
+        get { run.pointee.limits.rates }
+        set {
+            let (down, up) = newValue.encoded(burst, counting)
+            bucket_change(
+                &run.pointee.limits, down, up, &run.pointee.meter.0.tat, &run.pointee.meter.1.tat,
+                Host.monotonicNanoseconds)
+        }
+    }
+
+    /// What the run may use at most: what was asked for, and no more than its group has.
+    public var mostRates: Rates { group.map { asked.capped(by: $0.rates) } ?? asked }
+
+    /// Keeps new TCP connections from being made for so long: their first packet goes out when TCP tries again.
+    public func holdConnections(milliseconds: UInt64) {
+        run.pointee.hold_until_ns =
+            milliseconds == 0 ? 0 : Host.monotonicNanoseconds + milliseconds * 1_000_000
+    }
+}
+
+/// What one direction did so far. A payload is what is behind the transport header, wire bytes are layer 2 frames.
+public struct Counters: Sendable, Equatable {
+    public var passedPackets: UInt64 = 0
+    public var passedPayloadBytes: UInt64 = 0
+    public var passedWireBytes: UInt64 = 0
+    public var droppedPackets: UInt64 = 0
+    public var droppedPayloadBytes: UInt64 = 0
+    /// Packets that TCP was made to keep for later; uploads only.
+    public var deferredPackets: UInt64 = 0
+    /// Time from the first packet that was charged to the last; 0 where nothing is limited.
+    public var activeNanoseconds: UInt64 = 0
+    /// Packets, and bytes from their network headers on, that the parent's program saw; nil where it isn't attached.
+    public var witnessPackets: UInt64?
+    public var witnessBytes: UInt64?
+    /// Packets of exempt peers, and their bytes from their network headers on; nothing else counts them.
+    public var exemptPackets: UInt64 = 0
+    public var exemptBytes: UInt64 = 0
+
+    public init() {}
+
+    /// Bytes that passed, as a limit counts them.
+    public func passedBytes(_ counting: Counting) -> UInt64 {
+        counting == .wire ? passedWireBytes : passedPayloadBytes
+    }
+
+    /// Each call of the run's program passes, drops or defers one packet.
+    public var programCalls: UInt64 { passedPackets + droppedPackets + deferredPackets + exemptPackets }
+
+    /// Whether there was traffic, and none of it with a peer that is limited.
+    public var isAllExempt: Bool { exemptPackets > 0 && exemptPackets == programCalls }
+}
+
+/// What the planes did so far.
+public struct PlaneCounters: Sendable, Equatable {
+    /// Sockets whose uploads were paced, and whose receive windows were clamped.
+    public var pacedSockets: UInt32 = 0
+    public var clampedSockets: UInt32 = 0
+    /// Whether the limit held uploads back that were paced, and downloads that were clamped or queued.
+    public var pacedUploads = false
+    public var heldDownloads = false
+    /// Segments that the run's sockets sent again.
+    public var retransmittedSegments: UInt64 = 0
+    /// How long downloads waited in the queue, as sampled; 0 where there is none.
+    public var queueDelayAverageNanoseconds: UInt64 = 0
+    public var queueDelayMaximumNanoseconds: UInt64 = 0
+    public var queueDroppedPackets: UInt64 = 0
+
+    public init() {}
+}
+
+/// What happened.
+extension RunMemory {
+    /// What a direction did so far.
+    public func counters(_ direction: Direction) -> Counters {
+        // The witness first: what it saw, the run's program has seen before.
+        let witness = direction.pick(from: run.pointee.witness)
+        let meter = direction.pick(from: run.pointee.meter)
+        let exempt = direction.pick(from: run.pointee.exempt)
+        var counters = Counters()
+        counters.witnessPackets = witness.packets
+        counters.witnessBytes = witness.bytes
+        counters.passedPackets = meter.passed_packets
+        counters.passedPayloadBytes = meter.passed_payload_bytes
+        counters.passedWireBytes = meter.passed_wire_bytes
+        counters.droppedPackets = meter.dropped_packets
+        counters.droppedPayloadBytes = meter.dropped_payload_bytes
+        counters.deferredPackets = direction == .down ? 0 : run.pointee.tcp.deferred_packets
+        counters.exemptPackets = exempt.packets
+        counters.exemptBytes = exempt.bytes
+        counters.activeNanoseconds = meter.last_ns - min(meter.first_ns, meter.last_ns)
+        return counters
+    }
+
+    /// What the planes did so far.
+    public var planeCounters: PlaneCounters {
+        let (share, tcp, queue) = (run.pointee.share, run.pointee.tcp, run.pointee.queue)
+        var counters = PlaneCounters()
+        counters.pacedSockets = share.1.sockets
+        counters.clampedSockets = share.0.sockets
+        counters.pacedUploads = share.1.limited != 0
+        counters.heldDownloads = share.0.limited != 0 || queue.samples > 0
+        counters.retransmittedSegments = tcp.retransmitted_segments
+        counters.queueDelayAverageNanoseconds = queue.delay_sum_ns / UInt64(max(1, queue.samples))
+        counters.queueDelayMaximumNanoseconds = queue.delay_max_ns
+        counters.queueDroppedPackets = queue.dropped_packets
+        return counters
+    }
+}
+
+/// The queue for downloads.
+extension RunMemory {
+    /// Sends downloads through the queue of this device, by its index; 0: through none. Packets but TCP's that are
+    /// larger than so many bytes go by.
+    public func useQueue(_ device: Int32, largest: UInt32 = .max) {
+        run.pointee.queue.largest = largest
+        run.pointee.queue.device = UInt32(device)
+    }
+
+    /// Takes in one sample of what waits in the queue.
+    public func noteQueue(delayNanoseconds: UInt64, droppedPackets: UInt64) {
+        run.pointee.queue.samples += 1
+        run.pointee.queue.delay_sum_ns += delayNanoseconds
+        run.pointee.queue.delay_max_ns = max(run.pointee.queue.delay_max_ns, delayNanoseconds)
+        run.pointee.queue.dropped_packets = droppedPackets
+    }
+}
