@@ -14,10 +14,10 @@ extension KernelTests {
         ) throws {
             let limits = Limits(Rates(down: own, up: own), burst: try TimeSpan("200ms"), counting: .payload)
             let one = try ProgramSet(for: kernel, limits, budget: .new)
-            let descriptor = try #require(one.memory.group?.descriptor.rawValue)
-            let other = try ProgramSet(for: kernel, limits, budget: .shared(descriptor))
-            one.memory.group?.rates = Rates(down: rate, up: rate)
-            for direction in Direction.allCases { one.memory.group?.setBurst(direction, nanoseconds: burst) }
+            let group = try #require(one.memory.group)
+            let other = try ProgramSet(for: kernel, limits, budget: .shared(group.descriptor.rawValue))
+            group.rates = Rates(down: rate, up: rate)
+            for direction in Direction.allCases { group.setBurst(direction, nanoseconds: burst) }
             try body(one, other)
         }
 

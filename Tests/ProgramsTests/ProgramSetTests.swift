@@ -48,8 +48,8 @@ extension KernelTests {
             let first = try ProgramSet()
             let second = try ProgramSet()
             try first.call(.meter(.down), .data)
-            #expect(second.counters(.down).programCalls == 0)
-            #expect(first.counters(.down).programCalls == 1)
+            #expect(second.memory.counters(.down).programCalls == 0)
+            #expect(first.memory.counters(.down).programCalls == 1)
         }
 
         @Test func `a process without capabilities is told that BPF is out of its reach`() async {
