@@ -22,12 +22,13 @@ let package = Package(
 
         // One module a thing. Only Runs knows how they work together, and only the command line knows Runs.
         .target(name: "Units", swiftSettings: strict),
-        .target(name: "Kernel", dependencies: ["CKernel", system], swiftSettings: strict),
-        .target(name: "Cgroups", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
+        .target(name: "Kernel", dependencies: ["CKernel", system, logging], swiftSettings: strict),
+        .target(name: "Cgroups", dependencies: ["Kernel", "CKernel", system, logging], swiftSettings: strict),
         .target(
-            name: "Programs", dependencies: ["Units", "Kernel", "CKernel", "CLibBPF", "CPrograms", system],
+            name: "Programs", dependencies: ["Units", "Kernel", "CKernel", "CLibBPF", "CPrograms", system, logging],
             swiftSettings: strict),
-        .target(name: "Devices", dependencies: ["Kernel", "CLibNL", "CPrograms", system], swiftSettings: strict),
+        .target(
+            name: "Devices", dependencies: ["Kernel", "CLibNL", "CPrograms", system, logging], swiftSettings: strict),
         .target(name: "Groups", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Records", dependencies: ["Units", "Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Commands", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
@@ -49,7 +50,7 @@ let package = Package(
         .target(name: "CTestSupport", path: "Tests/CTestSupport", cSettings: [.treatAllWarnings(as: .error)]),
         .target(
             name: "TestSupport",
-            dependencies: ["Kernel", "Cgroups", "Programs", "CLibBPF", "CTestSupport", system],
+            dependencies: ["Kernel", "Cgroups", "Programs", "CLibBPF", "CTestSupport", system, logging],
             path: "Tests/TestSupport",
             swiftSettings: strict),
         .testTarget(name: "UnitsTests", dependencies: ["Units", "TestSupport"], swiftSettings: strict),
@@ -57,7 +58,7 @@ let package = Package(
             name: "CgroupsTests", dependencies: ["Cgroups", "Kernel", "TestSupport", system], swiftSettings: strict),
         .testTarget(
             name: "DevicesTests",
-            dependencies: ["Devices", "Kernel", "CKernel", "CPrograms", "CTestSupport", system],
+            dependencies: ["Devices", "Kernel", "CKernel", "CPrograms", "CTestSupport", "TestSupport", system],
             swiftSettings: strict),
         .testTarget(
             name: "ProgramsTests",

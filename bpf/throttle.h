@@ -129,6 +129,14 @@ struct throttle_queue {
 	__u64 dropped_packets;
 };
 
+/* What is in force. Written by user space; both processes of a run tell it from here. */
+struct throttle_state {
+	__u32 planes;	     /* a bit for each that holds limits besides the police */
+	__u32 has_witness;   /* whether the parent has its programs */
+	__u64 obstacle[125]; /* why downloads don't wait in a queue, where they were to: text, ends with a 0
+			      */
+};
+
 struct throttle_run {
 	struct throttle_meter meter[THROTTLE_DIRECTIONS];
 	struct throttle_limits limits;
@@ -140,6 +148,7 @@ struct throttle_run {
 	/* What the run's user asked for, in bytes per second, 0 for no limit. A group may allot it less. */
 	__u64 asked[THROTTLE_DIRECTIONS];
 	struct throttle_exempt exempt[THROTTLE_DIRECTIONS];
+	struct throttle_state state;
 };
 
 /* One direction of what the runs of a group share: a bucket that all their packets are charged to. */

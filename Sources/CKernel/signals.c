@@ -23,7 +23,7 @@ int kernel_take_signals(struct kernel_caller *caller)
 	    getrlimit(RLIMIT_MEMLOCK, &caller->memlock) < 0)
 		return -1;
 	caller->ignores_sigchld = previous.sa_handler == SIG_IGN;
-	return signalfd(-1, &all, SFD_CLOEXEC);
+	return signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 bool kernel_is_ending(void)
@@ -79,17 +79,12 @@ int kernel_write_patiently(int fd, const void *data, size_t size, int millisecon
 	return 0;
 }
 
-int kernel_next_signal(int fd, int other, int changing, int milliseconds, struct kernel_signal *signal)
+int kernel_next_signal(int fd, struct kernel_signal *signal)
 {
 	struct signalfd_siginfo info;
-	int ready = kernel_await(fd, other, -1, changing, milliseconds);
 
-	if (ready < 0)
-		return -1;
-	if (!(ready & 1))
-		return 0;
 	if (TEMP_FAILURE_RETRY(read(fd, &info, sizeof(info))) != sizeof(info))
-		return -1;
+		return errno == EAGAIN ? 0 : -1;
 	*signal = (struct kernel_signal){(int)info.ssi_signo, info.ssi_code, (pid_t)info.ssi_pid};
 	return 1;
 }

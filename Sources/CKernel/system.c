@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <net/if.h>
-#include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -28,25 +27,6 @@ int kernel_occupy_standard_fds(void)
 			return -1;
 	}
 	return 0;
-}
-
-int kernel_await(int first, int second, int third, int changing, int milliseconds)
-{
-	/* Negative descriptors are passed over. */
-	struct pollfd fds[] = {
-		{.fd = first, .events = POLLIN},
-		{.fd = second, .events = POLLIN},
-		{.fd = third, .events = POLLIN},
-		{.fd = changing, .events = POLLPRI},
-	};
-	int ready = 0;
-	int count = TEMP_FAILURE_RETRY(poll(fds, 4, milliseconds));
-
-	if (count <= 0)
-		return count;
-	for (int i = 0; i < 4; i++)
-		ready |= fds[i].revents ? 1 << i : 0;
-	return ready;
 }
 
 /* Room for the descriptors of one packet. */

@@ -23,7 +23,7 @@ extension CgroupDirectory {
             guard errno == EBUSY, let child = try? child(name), child.processes().isEmpty,
                 child.children().isEmpty, let events = try? child.events()
             else { return false }
-            _ = kernel_await(-1, -1, -1, events.descriptor, 10)
+            events.awaitChange(milliseconds: 10)
         }
         return false
     }
@@ -72,7 +72,7 @@ extension CgroupDirectory {
         guard let events = try? events() else { return send(SIGKILL) }
         for _ in 0..<100 where events.isPopulated {
             if (try? all?.write("1")) == nil { send(SIGKILL) }
-            _ = kernel_await(-1, -1, -1, events.descriptor, 10)
+            events.awaitChange(milliseconds: 10)
         }
     }
 
@@ -143,6 +143,14 @@ public struct CgroupEvents: ~Copyable, Sendable {
     /// Changes (poll(2), POLLPRI) when `isPopulated` does.
     public var descriptor: CInt { file.rawValue }
 
+    /// Waits until it does, but not longer.
+    fileprivate func awaitChange(milliseconds: UInt64) {
+        var poller = Poller<Void>()
+        poller.addChange(of: descriptor, ())
+        poller.wake(at: Host.monotonicNanoseconds + milliseconds * 1_000_000)
+        _ = poller.wait()
+    }
+
     /// Whether there are processes. A cgroup that was removed has none; one that can't be read may have some.
     public var isPopulated: Bool {
         lseek(file.rawValue, 0, SEEK_SET)
@@ -163,7 +171,7 @@ extension RunCgroup {
     }
 
     /// Takes our hands off: another process has the lock, too, and removes the cgroups.
-    public consuming func leave() {
+    public mutating func leave() {
         isLeft = true
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import Kernel
+import Logging
 import SystemPackage
 
 /// The cgroups of one run: `throttle-ID` (the parent, with the witness) and `throttle-ID/run` (the
@@ -14,11 +15,11 @@ public struct RunCgroup: ~Copyable {
     public let run: CgroupDirectory
     /// Where the run was made.
     let base: CgroupDirectory
-    private let log: UndoLog
+    private let log: Logger
     var isLeft = false
 
     /// Makes both cgroups below `base`.
-    public init(in base: consuming CgroupDirectory, log: @escaping UndoLog) throws(SystemError) {
+    public init(in base: consuming CgroupDirectory, log: Logger) throws(SystemError) {
         let parent = try RunCgroup.makeParent(in: base)
         let name = parent.name
         do {
@@ -31,13 +32,13 @@ public struct RunCgroup: ~Copyable {
         self.parent = parent
         self.base = base
         self.log = log
-        log("created cgroup \(run.path)", false)
+        log.debug("created cgroup \(run.path)")
     }
 
     /// Those that another process made below `base`, whose lock it shares with us by this descriptor.
     public init(
         sharing lock: consuming Descriptor, named name: String, in base: consuming CgroupDirectory,
-        log: @escaping UndoLog
+        log: Logger
     ) throws(SystemError) {
         let parent = CgroupDirectory(lock, base.path(of: name))
         do {
@@ -62,7 +63,11 @@ public struct RunCgroup: ~Copyable {
         if isLeft || !base.contains(parent.name, as: parent) { return }
         // Once more where it fails: after the guard, only the next run would try.
         let isRemoved = remove() || remove()
-        log(isRemoved ? "removed cgroup \(parent.path)" : "\(SystemError("remove cgroup", parent.path))", !isRemoved)
+        if isRemoved {
+            log.debug("removed cgroup \(parent.path)")
+        } else {
+            log.warning("\(SystemError("remove cgroup", parent.path))")
+        }
     }
 
     private func remove() -> Bool {

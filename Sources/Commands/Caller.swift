@@ -18,14 +18,11 @@ public struct Caller: ~Copyable {
         self.state = state
     }
 
-    /// The next signal; nil if none came within that time (-1: without end), or when `other` can be read or `changing`
-    /// changes.
-    func nextSignal(
-        within milliseconds: CInt, or other: CInt = -1, changing: CInt = -1
-    ) throws(SystemError) -> kernel_signal? {
+    /// The next signal that has come; nil where there is none. `signals` can be read when one does.
+    func nextSignal() throws(SystemError) -> kernel_signal? {
         while true {
             var signal = kernel_signal()
-            let result = kernel_next_signal(signals.rawValue, other, changing, milliseconds, &signal)
+            let result = kernel_next_signal(signals.rawValue, &signal)
             if result < 0 { throw SystemError("read", "the signalfd") }
             if result == 0 { return nil }
             // Nobody reads our standard error any more: that is no concern of the command's.
@@ -35,15 +32,19 @@ public struct Caller: ~Copyable {
 
     /// Waits until the file `descriptor` changes (poll(2), POLLPRI), or a signal comes that would end us: returns that.
     public func awaitChange(of descriptor: CInt) throws(SystemError) -> CInt? {
-        while let signal = try nextSignal(within: -1, changing: descriptor) {
-            if let end = ending(signal) { return end }
+        while true {
+            var poller = Poller<Bool>()
+            poller.add(signals.rawValue, false)
+            poller.addChange(of: descriptor, true)
+            let hasChanged = poller.wait().contains(true)
+            if let end = try pendingEnd() { return end }
+            if hasChanged { return nil }
         }
-        return nil
     }
 
     /// The signal that came meanwhile and would have ended us, if one did.
     public func pendingEnd() throws(SystemError) -> CInt? {
-        while let signal = try nextSignal(within: 0) {
+        while let signal = try nextSignal() {
             if let end = ending(signal) { return end }
         }
         return nil

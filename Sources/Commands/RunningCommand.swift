@@ -35,35 +35,43 @@ public struct RunningCommand: ~Copyable {
         as caller: borrowing Caller, input: CInt, milliseconds: CInt = -1, tick: (_ stops: Bool) -> Void = { _ in },
         read: () -> Bool
     ) throws(SystemError) -> Outcome {
+        enum Event { case signal, input }
         var input = input
-        var last = Host.monotonicNanoseconds
+        var next = milliseconds < 0 ? nil : Host.monotonicNanoseconds + UInt64(milliseconds) * 1_000_000
         // Whichever of these the terminal also sent to the command is pending there, and so comes once.
-        while let signal = try caller.nextSignal(within: 0) {
+        while let signal = try caller.nextSignal() {
             if signal.number != SIGCHLD { forward(signal.number) }
         }
         try release()
         // Where it has ended already, its SIGCHLD was among them.
         if let outcome = try followChild(tick) { return outcome }
         while true {
-            let next = try caller.nextSignal(within: milliseconds, or: input)
-            let now = Host.monotonicNanoseconds
-            if milliseconds >= 0 && now - last >= UInt64(milliseconds) * 1_000_000 {
+            if let time = next, time <= Host.monotonicNanoseconds {
                 tick(false)
-                last = now
+                next = Host.monotonicNanoseconds + UInt64(milliseconds) * 1_000_000
             }
-            guard let signal = next else {
-                if input >= 0, kernel_await(input, -1, -1, -1, 0) != 0, !read() { input = -1 }
-                continue
-            }
-            if signal.number == SIGCHLD {
-                if let outcome = try followChild(tick) { return outcome }
-            } else if signal.number == SIGCONT {
-                // `fg` continues the whole group; kill -CONT may have meant us alone.
-                if isStopped { forward(SIGCONT) }
-            } else if !reachesCommandAnyway(signal) {
-                forward(signal.number)
+            var poller = Poller<Event>()
+            poller.add(caller.signals.rawValue, .signal)
+            poller.add(input, .input)
+            poller.wake(at: next)
+            let events = poller.wait()
+            if events.contains(.input), !read() { input = -1 }
+            while events.contains(.signal), let signal = try caller.nextSignal() {
+                if let outcome = try take(signal, tick) { return outcome }
             }
         }
+    }
+
+    /// Passes a signal on, or follows the child where it tells of that. Returns the outcome when the command has ended.
+    private mutating func take(_ signal: kernel_signal, _ tick: (Bool) -> Void) throws(SystemError) -> Outcome? {
+        if signal.number == SIGCHLD { return try followChild(tick) }
+        if signal.number == SIGCONT {
+            // `fg` continues the whole group; kill -CONT may have meant us alone.
+            if isStopped { forward(SIGCONT) }
+        } else if !reachesCommandAnyway(signal) {
+            forward(signal.number)
+        }
+        return nil
     }
 
     /// Removes the zombie.

@@ -59,7 +59,7 @@ public struct DeadQueues: Sendable {
     private func remove(_ filter: IngressFilter) -> SystemError? {
         var failure: SystemError?
         do throws(SystemError) {
-            try IngressPlace(of: filter) { _, _ in }.leave {
+            try IngressPlace(of: filter, log: .silent).leave {
                 do throws(SystemError) { try filter.remove() } catch { failure = error }
             }
         } catch {

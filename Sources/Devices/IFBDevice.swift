@@ -1,6 +1,7 @@
 import CLibNL
 import Glibc
 import Kernel
+import Logging
 import SystemPackage
 
 /// An IFB device of our own: packets redirected to it pass its qdisc and go on where they came from. Its end
@@ -9,10 +10,10 @@ struct IFBDevice: ~Copyable {
     let route: RouteSocket
     let index: Int32
     let name: String
-    private let log: UndoLog
+    private let log: Logger
 
     /// Makes the device, which is down at first: qdiscs are added faster then.
-    init(named name: String, log: @escaping UndoLog) throws(SystemError) {
+    init(named name: String, log: Logger) throws(SystemError) {
         guard (1...15).contains(name.utf8.count) else {
             throw SystemError("create", "device \(name)", errno: .invalidArgument, hint: "names have 1 to 15 bytes")
         }
@@ -38,7 +39,7 @@ struct IFBDevice: ~Copyable {
         self.route = route
         self.name = name
         self.log = log
-        log("created device \(name) (ifb, index \(index))", false)
+        log.debug("created device \(name) (ifb, index \(index))")
     }
 
     /// Says whose it is, and keeps IPv6 off it.
@@ -81,9 +82,9 @@ struct IFBDevice: ~Copyable {
             } catch {
                 try route.remove(index, named: name)
             }
-            log("removed device \(name)", false)
+            log.debug("removed device \(name)")
         } catch {
-            log("\(error)", true)
+            log.warning("\(error)")
         }
     }
 }

@@ -1,6 +1,7 @@
 import CLibNL
 import Glibc
 import Kernel
+import Logging
 import SystemPackage
 
 /// A place for a filter of ours at a device's ingress: its clsact or ingress qdisc. Where it has none, a run adds
@@ -18,11 +19,11 @@ public struct IngressPlace: ~Copyable {
     public let priority: Priority
     private let route: RouteSocket
     private let device: Device
-    private let log: UndoLog
+    private let log: Logger
 
     /// `attach` is to add the filter; runs that come or go meanwhile wait.
     public init(
-        on device: Device, log: @escaping UndoLog, attach: (Priority) throws(SystemError) -> Void
+        on device: Device, log: Logger, attach: (Priority) throws(SystemError) -> Void
     ) throws(SystemError) {
         let route = try RouteSocket()
         let lock = NamespaceLock()
@@ -31,7 +32,7 @@ public struct IngressPlace: ~Copyable {
         }
         let errno = Errno(libnl: code)
         if code < 0 && errno != .fileExists { throw SystemError("add", "qdisc clsact to \(device.name)", errno: errno) }
-        if code >= 0 { log("added qdisc clsact to \(device.name)", false) }
+        if code >= 0 { log.debug("added qdisc clsact to \(device.name)") }
         let isOurs = code >= 0 || IngressPlace.priorities(route, device.index).contains(Priority.inOurs.rawValue)
         let priority = isOurs ? Priority.inOurs : .inTheirs
         do {
@@ -48,7 +49,7 @@ public struct IngressPlace: ~Copyable {
     }
 
     /// The place of a filter that another process of ours left.
-    init(of filter: IngressFilter, log: @escaping UndoLog) throws(SystemError) {
+    init(of filter: IngressFilter, log: Logger) throws(SystemError) {
         guard let priority = Priority(rawValue: filter.priority) else {
             throw SystemError("remove", "filter \(filter.handle) of \(filter.device.name)", errno: .invalidArgument)
         }
@@ -68,13 +69,17 @@ public struct IngressPlace: ~Copyable {
         lock.release()
     }
 
-    private static func remove(from device: Device, _ route: borrowing RouteSocket, _ log: UndoLog) {
+    private static func remove(from device: Device, _ route: borrowing RouteSocket, _ log: Logger) {
         let subject = "qdisc clsact from \(device.name)"
         let code = IngressPlace.with(device.index) { rtnl_qdisc_delete(route.pointer, $0) }
         let errno = Errno(libnl: code)
         // With its device, the qdisc is gone, too.
         let failed = code < 0 && errno.rawValue != ENODEV
-        log(failed ? "\(SystemError("remove", subject, errno: errno))" : "removed \(subject)", failed)
+        if failed {
+            log.warning("\(SystemError("remove", subject, errno: errno))")
+        } else {
+            log.debug("removed \(subject)")
+        }
     }
 
     /// The priorities of all filters on both sides of clsact.

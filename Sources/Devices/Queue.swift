@@ -1,5 +1,6 @@
 import CLibNL
 import Kernel
+import Logging
 import SystemPackage
 
 /// A queue that holds the packets redirected to it to a rate, and shares the rate equally between TCP and all else.
@@ -17,7 +18,7 @@ public struct Queue: ~Copyable {
 
     /// Makes the queue. `name` has at most 15 bytes and is unique in the namespace; `alias` tells who made it. `rate`
     /// is in bytes a second, of frames. The lengths of the queue stay those for this rate when the rate changes.
-    public init(named name: String, alias: String, rate: UInt64, log: @escaping UndoLog) throws(SystemError) {
+    public init(named name: String, alias: String, rate: UInt64, log: Logger) throws(SystemError) {
         let claim: QueueClaim
         do throws(Errno) {
             claim = try QueueClaim(name)
@@ -34,7 +35,7 @@ public struct Queue: ~Copyable {
     }
 
     /// Makes the queue of the run `id`, which has at most 11 bytes.
-    public static func ofRun(_ id: String, rate: UInt64, log: @escaping UndoLog) throws(SystemError) -> Queue {
+    public static func ofRun(_ id: String, rate: UInt64, log: Logger) throws(SystemError) -> Queue {
         let label = QueueLabel(run: id)
         var attempt = 1
         while true {

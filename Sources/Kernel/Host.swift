@@ -115,6 +115,13 @@ public enum Host {
         return stat("/proc/self/ns/net", &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
+    /// Whether process 1 here is the machine's own, which reaps whatever is left to it. The initial pid namespace has a
+    /// fixed inode (include/linux/proc_ns.h: PROC_PID_INIT_INO).
+    public static var isInInitialProcessNamespace: Bool {
+        var status = stat()
+        return stat("/proc/self/ns/pid", &status) == 0 && status.st_ino == 0xefff_fffc
+    }
+
     /// All that /proc shows.
     public static var processes: [pid_t] {
         let entries = (try? Descriptor(opening: "/proc", O_RDONLY | O_DIRECTORY))?.entries(CInt(DT_DIR)) ?? []

@@ -1,6 +1,7 @@
 import CLibBPF
 import Glibc
 import Kernel
+import Logging
 import SystemPackage
 
 /// How a program is put on a cgroup.
@@ -17,17 +18,17 @@ public struct Attachments: ~Copyable {
     /// Links of another process.
     private var shared: [CInt] = []
     private var isLeft = false
-    private let log: UndoLog
+    private let log: Logger
 
     /// `log` gets a line for each attachment and each detachment.
-    public init(log: @escaping UndoLog) {
+    public init(log: Logger) {
         self.log = log
     }
 
     /// Keeps links attached, by descriptors that are ours from now on, for as long as this or another process has them.
     public init(sharing links: [CInt]) {
         shared = links
-        log = { _, _ in }
+        log = .silent
     }
 
     /// What undoing one attachment takes. All descriptors are our own.
@@ -71,16 +72,18 @@ public struct Attachments: ~Copyable {
                     method: method, type: type, subject: "\(program) from \(path)",
                     descriptor: ownProgram.release(), cgroup: ownCgroup.release()))
         }
-        log(
-            "attached \(hook.programName), cgroup \(path), type \(type.rawValue),"
-                + " mode multi (BPF_F_ALLOW_MULTI), method \(method)", false)
+        log.debug(
+            """
+            attached \(hook.programName), cgroup \(path), type \(type.rawValue), mode multi (BPF_F_ALLOW_MULTI), \
+            method \(method)
+            """)
     }
 
     /// What keeps the links attached in whatever process has it. Legacy attachments last as long as their cgroups.
     public var links: [CInt] { records.filter { $0.method == .link }.map(\.descriptor) }
 
     /// Takes our hands off: another process has the links, too.
-    public consuming func leave() {
+    public mutating func leave() {
         isLeft = true
     }
 
@@ -93,7 +96,7 @@ public struct Attachments: ~Copyable {
         }
     }
 
-    private static func detach(_ record: Record, _ log: UndoLog) {
+    private static func detach(_ record: Record, _ log: Logger) {
         var failed = false
         switch record.method {
         // Else it would last as long as any process has the link. Where the cgroup is gone, so is the program.
@@ -101,6 +104,10 @@ public struct Attachments: ~Copyable {
         // Detaching takes no attach flags: BPF_F_ALLOW_MULTI would be EINVAL.
         case .legacy: failed = bpf_prog_detach2(record.descriptor, record.cgroup, record.type.value) < 0
         }
-        log(failed ? "\(SystemError("detach", record.subject))" : "detached \(record.subject)", failed)
+        if failed {
+            log.warning("\(SystemError("detach", record.subject))")
+        } else {
+            log.debug("detached \(record.subject)")
+        }
     }
 }

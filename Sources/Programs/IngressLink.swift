@@ -1,6 +1,7 @@
 import CLibBPF
 import Glibc
 import Kernel
+import Logging
 
 /// The program that leads downloads into the run's queue, at a device's ingress by a tcx link, behind the links of
 /// others. Its end, or that of the process, takes it away.
@@ -13,11 +14,11 @@ public struct IngressLink: ~Copyable {
 
     private let link: Descriptor
     private let name: String
-    private let log: UndoLog
+    private let log: Logger
 
     /// Attaches to the device with this index.
     public init(
-        _ planes: borrowing PlaneSet, on device: Int32, named name: String, log: @escaping UndoLog
+        _ planes: borrowing PlaneSet, on device: Int32, named name: String, log: Logger
     ) throws(SystemError) {
         let link = bpf_link_create(planes.shapeDescriptor, device, IngressLink.attachType, nil)
         if link < 0 {
@@ -28,10 +29,10 @@ public struct IngressLink: ~Copyable {
         self.link = Descriptor(owning: link)
         self.name = name
         self.log = log
-        log("attached \(PlaneSet.shapeName) to device \(name), method tcx link", false)
+        log.debug("attached \(PlaneSet.shapeName) to device \(name), method tcx link")
     }
 
     deinit {
-        log("detached \(PlaneSet.shapeName) from device \(name)", false)
+        log.debug("detached \(PlaneSet.shapeName) from device \(name)")
     }
 }

@@ -52,6 +52,46 @@ extension RunMemory {
     }
 }
 
+/// What is in force.
+extension RunMemory {
+    /// What holds the limits besides the police.
+    public var planes: Set<Plane> {
+        get { Set(Plane.allCases.filter { run.pointee.state.planes & $0.bit != 0 }) }
+        set { run.pointee.state.planes = newValue.reduce(0) { $0 | $1.bit } }
+    }
+
+    /// Whether the parent has its programs.
+    public var hasWitness: Bool {
+        get { run.pointee.state.has_witness != 0 }
+        set { run.pointee.state.has_witness = newValue ? 1 : 0 }
+    }
+
+    /// Why downloads don't wait in a queue, where they were to; at most 999 bytes.
+    public var obstacle: String? {
+        get {
+            let text = withUnsafeBytes(of: run.pointee.state.obstacle) { $0.prefix { $0 != 0 }.map { $0 } }
+            return text.isEmpty ? nil : String(decoding: text, as: UTF8.self)
+        }
+        set {
+            withUnsafeMutableBytes(of: &run.pointee.state.obstacle) { memory in
+                let text = Array((newValue ?? "").utf8.prefix(memory.count - 1))
+                memory.copyBytes(from: text + [0])
+            }
+        }
+    }
+}
+
+extension Plane {
+    fileprivate var bit: UInt32 {
+        switch self {
+        case .police: 1
+        case .pace: 2
+        case .window: 4
+        case .shape: 8
+        }
+    }
+}
+
 /// What one direction did so far. A payload is what is behind the transport header, wire bytes are layer 2 frames.
 public struct Counters: Sendable, Equatable {
     public var passedPackets: UInt64 = 0
@@ -111,8 +151,7 @@ extension RunMemory {
         let meter = direction.pick(from: run.pointee.meter)
         let exempt = direction.pick(from: run.pointee.exempt)
         var counters = Counters()
-        counters.witnessPackets = witness.packets
-        counters.witnessBytes = witness.bytes
+        if hasWitness { (counters.witnessPackets, counters.witnessBytes) = (witness.packets, witness.bytes) }
         counters.passedPackets = meter.passed_packets
         counters.passedPayloadBytes = meter.passed_payload_bytes
         counters.passedWireBytes = meter.passed_wire_bytes

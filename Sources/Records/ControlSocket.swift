@@ -4,19 +4,42 @@ import Kernel
 import SystemPackage
 import Units
 
-/// What a run is asked for.
-public struct ControlRequest: Codable, Sendable, Equatable {
-    /// New limits in bytes per second, 0 for none; nil: the present one stays.
-    public var down: UInt64?
-    public var up: UInt64?
-    /// Whether these are the limits of its group.
-    public var group: Bool?
-    /// Whether the answer is to be what a run needs to join its group: descriptors.
-    public var join: Bool?
-    /// Whether the answer is to be for people, and not JSON.
-    public var text = false
+/// What a run is asked for. Rates are bytes per second, 0 for no limit; nil: the present one stays.
+public enum ControlRequest: Codable, Sendable, Equatable {
+    /// To report, for people or as JSON.
+    case report(asText: Bool)
+    /// To hold other limits. It answers with a `ControlChange`, as below.
+    case set(down: UInt64?, up: UInt64?)
+    /// To change those of its group.
+    case setGroup(down: UInt64?, up: UInt64?)
+    /// To give what it takes to join its group: descriptors.
+    case join
+}
 
-    public init() {}
+/// What became of a change.
+public struct ControlChange: Codable, Sendable, Equatable {
+    /// Bytes per second that the run, or its group, may use now; nil: not limited.
+    public let down: UInt64?
+    public let up: UInt64?
+    /// Why nothing was changed; nil where it was.
+    public let refusal: String?
+    /// Why downloads don't wait in a queue, where they were to.
+    public let obstacle: String?
+
+    public init(down: Rate, up: Rate, refusal: String? = nil, obstacle: String? = nil) {
+        self.down = down.bytesPerSecond
+        self.up = up.bytesPerSecond
+        self.refusal = refusal
+        self.obstacle = obstacle
+    }
+
+    /// nil where that is none: the run's user may have made it up.
+    public init?(decoding bytes: [UInt8]) {
+        guard let change: ControlChange = decoded(bytes),
+            [change.down, change.up].allSatisfy({ (1...UInt64(Int64.max)).contains($0 ?? 1) })
+        else { return nil }
+        self = change
+    }
 }
 
 /// What a run answers.
@@ -29,6 +52,8 @@ public struct ControlAnswer {
         self.text = text
         self.descriptors = descriptors
     }
+
+    public init(_ change: ControlChange) { self.init(json(change) + "\n") }
 }
 
 /// Where a live run answers, beside its record. Its end removes it. Only its user reaches it, and root.

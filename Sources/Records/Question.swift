@@ -119,9 +119,7 @@ extension RecordDirectory {
 
     /// Asks the run of this record for what it takes to join its group: two descriptors.
     public func askToJoin(_ record: String) throws(SystemError) -> (CInt, CInt) {
-        var request = ControlRequest()
-        request.join = true
-        let descriptors = try answer(of: record, request).takeDescriptors()
+        let descriptors = try answer(of: record, .join).takeDescriptors()
         if descriptors.count == 2 { return (descriptors[0], descriptors[1]) }
         for descriptor in descriptors { close(descriptor) }
         throw SystemError("join", "the group of \(path)/\(record)", errno: .permissionDenied)

@@ -125,7 +125,7 @@ public final class RecordDirectory: Sendable {
 }
 
 /// What is larger is no record.
-private let maximumSize = 1 << 20
+let maximumSize = 1 << 20
 
 extension Descriptor {
     fileprivate func requireOwner(_ owner: uid_t) throws(Errno) {

@@ -20,8 +20,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
     /// Seconds since 1970.
     public let started: Int
     /// Bytes per second; nil: not limited.
-    public let down: UInt64?
-    public let up: UInt64?
+    public fileprivate(set) var down: UInt64?
+    public fileprivate(set) var up: UInt64?
     /// The group whose budget it shares.
     public let group: String?
 
@@ -109,8 +109,22 @@ public struct RecordFile: ~Copyable {
         try attempting("write", "the record \(name)") { () throws(Errno) in try file.write(record.encoded + "\n") }
     }
 
+    /// Writes the run's new limits down, in bytes per second (nil: not limited). It stays as long as it is at least, so
+    /// that it is whole with one call: others may be reading it.
+    public func change(down: UInt64?, up: UInt64?) {
+        var status = stat()
+        guard fstat(file.rawValue, &status) == 0, lseek(file.rawValue, 0, SEEK_SET) == 0,
+            let bytes = try? file.readAll(upTo: maximumSize), var record = RunRecord(decoding: bytes, of: name)
+        else { return }
+        (record.down, record.up) = (down, up)
+        let text = Array(record.encoded.utf8)
+        let padding = [UInt8](repeating: UInt8(ascii: " "), count: max(0, Int(status.st_size) - text.count - 1))
+        let content = text + padding + [UInt8(ascii: "\n")]
+        pwrite(file.rawValue, content, content.count, 0)
+    }
+
     /// Takes our hands off: another process has the lock, too, and removes the file.
-    public consuming func leave() {
+    public mutating func leave() {
         isLeft = true
     }
 

@@ -1,38 +1,45 @@
 import CKernel
 import Glibc
 import Kernel
+import Logging
+import Programs
 import SystemPackage
 
-/// What the guard tells: one packet each.
-struct Message {
-    enum Kind: UInt8 {
-        case ready, obstacle, info, debug, warning
-    }
-
-    let kind: Kind
-    let text: String
-
-    init(decoding bytes: some Collection<UInt8>) {
-        kind = bytes.first.flatMap(Kind.init) ?? .debug
-        text = String(decoding: bytes.dropFirst(), as: UTF8.self)
-    }
+/// What throttle tells its guard: one packet each.
+enum ToGuard: ~Copyable {
+    /// To hold a run that is set up.
+    case take(Handover)
+    /// That the run is over, or was never set up.
+    case end
 }
 
-/// What a run set up, as one packet tells its guard: names, and descriptors that keep it alive. Those that nobody takes
-/// are closed, so that what the guard refuses isn't kept alive by it.
-struct Estate: ~Copyable {
-    /// The name of the parent cgroup, that of the record (empty: none), and how programs were attached.
-    let words: [String]
+/// What the guard tells throttle: one packet each.
+enum FromGuard: Equatable {
+    /// That the planes are set up, or can't be.
+    case ready
+    case log(Logger.Level, String)
+}
+
+/// What there is to hold: names, and descriptors that keep it alive. Those that nobody takes are closed, so that what the
+/// guard refuses isn't kept alive by it.
+struct Handover: ~Copyable {
+    /// The name of the parent cgroup.
+    let cgroup: String
+    /// That of the record; nil where there is none.
+    let record: String?
+    /// How programs were attached.
+    let method: AttachMethod
     /// The locks of the parent cgroup and of the record, if there is one, then links.
     private var descriptors: [CInt]
 
-    init(words: [String], owning descriptors: [CInt]) {
-        self.words = words
+    /// Owns the descriptors, unless it is nil, as these words are no handover.
+    init?(decoding words: [String], owning descriptors: [CInt]) {
+        guard words.count == 3, let method = AttachMethod(rawValue: words[2]) else { return nil }
+        cgroup = words[0]
+        record = words[1].isEmpty ? nil : words[1]
+        self.method = method
         self.descriptors = descriptors
     }
-
-    /// Whether it stands for the end of a run that was never set up.
-    var isEnd: Bool { words.allSatisfy(\.isEmpty) }
 
     mutating func takeFirst() -> Descriptor? {
         descriptors.isEmpty ? nil : Descriptor(owning: descriptors.removeFirst())
@@ -48,14 +55,12 @@ struct Estate: ~Copyable {
     }
 }
 
-/// The guard's end of the line to the process that limits.
+/// The guard's end of the line to throttle.
 struct Channel: Sendable {
     let descriptor: CInt
-    let isDebugging: Bool
 
-    func say(_ kind: Message.Kind, _ text: String) {
-        if kind == .debug && !isDebugging { return }
-        let bytes = [kind.rawValue] + Array(text.utf8.prefix(4000))
+    func say(_ message: FromGuard) {
+        let bytes = message.encoded
         // Again where memory is short for a moment: somebody may wait for this.
         for _ in 0..<10 {
             let sent = Glibc.send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
@@ -65,48 +70,90 @@ struct Channel: Sendable {
         }
     }
 
-    var undoLog: UndoLog { { line, isFailure in say(isFailure ? .warning : .debug, line) } }
+    /// Says on the line what is logged at `level` and above.
+    func logger(_ level: Logger.Level) -> Logger {
+        Logger(label: "guard") { _ in ChannelLog(channel: self, logLevel: level) }
+    }
 
-    /// Waits for what is to be guarded; nil where the other end was closed before there was anything.
-    func receive() throws(SystemError) -> Estate? {
+    /// Waits for a message; nil where the other end was closed, and has maybe left the run to us.
+    func receive() throws(SystemError) -> ToGuard? {
         var bytes = [UInt8](repeating: 0, count: 4096)
         var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
         var count: CInt = 0
         let size = kernel_receive_fds(descriptor, &bytes, bytes.count, &descriptors, &count)
         let failure = Errno(rawValue: errno)
-        let words = bytes.prefix(max(0, size)).split(separator: 0, omittingEmptySubsequences: false)
-        let estate = Estate(
-            words: words.map { String(decoding: $0, as: UTF8.self) }, owning: Array(descriptors.prefix(Int(count))))
-        if size < 0 { throw SystemError("take over", "the run", errno: failure) }
-        return size > 0 ? consume estate : nil
-    }
-
-    /// Whether the other end says that it ends the run; false where it has closed, and maybe left the run to us.
-    func receiveEnd() -> Bool {
-        var byte: UInt8 = 0
-        return recv(descriptor, &byte, 1, 0) > 0
+        let own = Array(descriptors.prefix(Int(count)))
+        let words = bytes.prefix(max(0, size)).dropFirst().split(separator: 0, omittingEmptySubsequences: false)
+        if size > 0, bytes[0] != ToGuard.endMark,
+            let handover = Handover(decoding: words.map { String(decoding: $0, as: UTF8.self) }, owning: own)
+        {
+            return .take(handover)
+        }
+        for descriptor in own { close(descriptor) }
+        if size == 0 { return nil }
+        if size > 0 && bytes[0] == ToGuard.endMark { return .end }
+        throw SystemError("take over", "the run", errno: size < 0 ? failure : .invalidArgument)
     }
 
     /// Says that there is nothing more to say, and waits until the other end is closed.
     func finish() {
         hangUp()
-        while receiveEnd() {}
+        var byte: UInt8 = 0
+        while recv(descriptor, &byte, 1, 0) > 0 {}
     }
 
     /// Says that there is nothing more to say.
     func hangUp() {
         shutdown(descriptor, CInt(SHUT_WR))
     }
+}
 
-    static func sendEnd(to descriptor: CInt) {
-        _ = Glibc.send(descriptor, [UInt8(0)], 1, CInt(MSG_NOSIGNAL))
+private struct ChannelLog: LogHandler {
+    let channel: Channel
+    var logLevel: Logger.Level
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
     }
 
-    /// Sends the words and descriptors of an estate.
-    static func send(_ words: [String], _ descriptors: [CInt], to descriptor: CInt) throws(SystemError) {
-        let bytes = Array(words.joined(separator: "\0").utf8)
+    func log(event: LogEvent) { channel.say(.log(event.level, "\(event.message)")) }
+}
+
+extension ToGuard {
+    static let endMark: UInt8 = 0
+    private static let takeMark: UInt8 = 1
+
+    static func sendEnd(to descriptor: CInt) {
+        _ = Glibc.send(descriptor, [endMark], 1, CInt(MSG_NOSIGNAL))
+    }
+
+    /// Hands over what there is to hold. `descriptors`: as a `Handover` has them; they stay ours, too.
+    static func sendHandover(
+        cgroup: String, record: String?, _ method: AttachMethod, _ descriptors: [CInt], to descriptor: CInt
+    ) throws(SystemError) {
+        let words = [cgroup, record ?? "", method.rawValue]
+        let bytes = [takeMark] + Array(words.joined(separator: "\0").utf8)
         if kernel_send_fds(descriptor, bytes, bytes.count, descriptors, CInt(descriptors.count)) < 0 {
             throw SystemError("hand the run over to", "the guard process")
         }
+    }
+}
+
+extension FromGuard {
+    fileprivate var encoded: [UInt8] {
+        switch self {
+        case .ready: [0]
+        case .log(let level, let text):
+            [UInt8(Logger.Level.allCases.firstIndex(of: level) ?? 0) + 1] + Array(text.utf8.prefix(4000))
+        }
+    }
+
+    init(decoding bytes: some Collection<UInt8>) {
+        let levels = Logger.Level.allCases
+        guard let mark = bytes.first, mark > 0 else { self = .ready; return }
+        let level = Int(mark) <= levels.count ? levels[Int(mark) - 1] : .debug
+        self = .log(level, String(decoding: bytes.dropFirst(), as: UTF8.self))
     }
 }

@@ -71,11 +71,3 @@ extension Leftover {
         failure = "\(path) holds more than a user's runs: not all of it was looked at, so try again"
     }
 }
-
-/// Removes the queues that dead runs left in this network namespace.
-func removeDeadQueues(_ log: UndoLog) {
-    guard let dead = try? DeadQueues(filterName: PlaneSet.matchName) else { return }
-    for leftover in dead.leftovers(isRemoving: true) {
-        log(leftover.failure ?? "removed \(leftover.description), left by a dead run", leftover.failure != nil)
-    }
-}

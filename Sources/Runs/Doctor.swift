@@ -206,7 +206,7 @@ extension Doctor {
 
     private mutating func examineQueue() {
         do {
-            let queue = try Queue.ofRun("\(getpid())", rate: SelfTest.rate) { _, _ in }
+            let queue = try Queue.ofRun("\(getpid())", rate: SelfTest.rate, log: .silent)
             add(.queue, .ok, "IFB and HTB")
             switch queue.leafKind {
             case .fqCodel: add(.queue, .ok, "fq_codel shares it between connections")
@@ -228,7 +228,7 @@ extension Doctor {
             do {
                 let planes = try PlaneSet(sharing: try loadPrograms(kernel))
                 guard let loopback = try RouteSocket().devices().first(where: \.isLoopback) else { return }
-                _ = try QueueEntry(loopback, to: loopback.index, hasQdisc: isFilter, kernel, planes) { _, _ in }
+                _ = try QueueEntry(loopback, to: loopback.index, hasQdisc: isFilter, kernel, planes, .silent)
                 add(.ingress, .ok, isFilter ? "clsact with BPF filters" : "tcx links")
             } catch {
                 let isNeeded = isFilter != hasLinks

@@ -4,7 +4,7 @@ import Programs
 import Records
 import Units
 
-/// What a live run says of itself: what is needed of its report.
+/// What a live run says of itself.
 public struct LiveRun: Sendable {
     /// What it is called by: see `LiveRuns.find`.
     public let id: String
@@ -12,45 +12,7 @@ public struct LiveRun: Sendable {
     public let user: uid_t
     public let record: RunRecord
     /// nil where nobody answers: its guard was killed, and the limit holds by police alone.
-    public let traffic: Traffic?
-
-    /// The part of the report that is read here; throttle-run(1) has the schema.
-    public struct Traffic: Decodable, Sendable {
-        public struct Direction: Decodable, Sendable {
-            public let limit_bytes_per_second: UInt64?
-            public let passed_payload_bytes: UInt64
-            public let passed_wire_bytes: UInt64
-        }
-
-        public struct Group: Decodable, Sendable {
-            public let name: String
-            public let download_limit_bytes_per_second: UInt64?
-            public let upload_limit_bytes_per_second: UInt64?
-        }
-
-        public let elapsed_seconds: Double
-        public let planes: [String]
-        public let count: String
-        public let group: Group?
-        public let download: Direction
-        public let upload: Direction
-
-        /// nil where that is no run's report: the run's user may have made it up.
-        init?(decoding bytes: [UInt8]) {
-            guard let report: Traffic = decoded(bytes), report.isPlausible else { return nil }
-            self = report
-        }
-
-        private var isPlausible: Bool {
-            let limits = [
-                download.limit_bytes_per_second, upload.limit_bytes_per_second,
-                group?.download_limit_bytes_per_second, group?.upload_limit_bytes_per_second,
-            ]
-            return (0...1e10).contains(elapsed_seconds) && planes.allSatisfy(\.isPlainName)
-                && Counting(rawValue: count) != nil && group?.name.isPlainName != false
-                && limits.allSatisfy { (1...UInt64(Int64.max)).contains($0 ?? 1) }
-        }
-    }
+    public let report: ReportDocument?
 }
 
 /// The runs that live now and that the caller may see: root all, others their own.
@@ -63,14 +25,14 @@ public struct LiveRuns {
     /// All, in the order of their starts. `complain` hears of directories that hold more than is looked at.
     public func all(_ complain: (String) -> Void = { _ in }) -> [LiveRun] {
         let places = collect(complain)
-        var traffic = [LiveRun.Traffic?](repeating: nil, count: places.count)
-        ask(places.map { ($0.directory, $0.file) }, ControlRequest(), milliseconds: LiveRuns.patience) {
-            traffic[$0] = LiveRun.Traffic(decoding: $1)
+        var reports = [ReportDocument?](repeating: nil, count: places.count)
+        ask(places.map { ($0.directory, $0.file) }, .report(asText: false), milliseconds: LiveRuns.patience) {
+            reports[$0] = ReportDocument(decoding: $1)
         }
         // Those that said nothing may just have ended.
-        let records = traffic.contains { $0 == nil } ? collect().map(\.record) : []
-        return zip(places, traffic)
-            .filter { place, traffic in traffic != nil || records.contains(place.record) }
+        let records = reports.contains { $0 == nil } ? collect().map(\.record) : []
+        return zip(places, reports)
+            .filter { place, report in report != nil || records.contains(place.record) }
             .map { $0.run($1) }
             .sorted { ($0.record.started, $0.record.pid) < ($1.record.started, $1.record.pid) }
     }
@@ -107,30 +69,32 @@ public struct LiveRuns {
 
         private func qualified(_ name: String) -> String { directory.isOwn ? name : "\(directory.owner)/\(name)" }
 
-        fileprivate func run(_ traffic: LiveRun.Traffic?) -> LiveRun {
-            LiveRun(id: id, user: directory.owner, record: record, traffic: traffic)
+        fileprivate func run(_ report: ReportDocument?) -> LiveRun {
+            LiveRun(id: id, user: directory.owner, record: record, report: report)
         }
 
-        /// What the run answers, as lines for a terminal, whoever wrote them.
-        public func say(_ request: ControlRequest) throws(SetupError) -> String {
-            let answer = try setting { () throws(SystemError) in try directory.ask(file, request) }
-            let text = String(decoding: answer, as: UTF8.self)
-            if request.text { return text.printableLines }
-            _ = try traffic(answer)
-            return (text.hasSuffix("\n") ? String(text.dropLast()) : text).printableJSON + "\n"
+        /// The run's report, as lines for a terminal, whoever wrote them.
+        public func report(asText: Bool) throws(SetupError) -> String {
+            let answer = try ask(.report(asText: asText))
+            if asText { return String(decoding: answer, as: UTF8.self).printableLines }
+            guard let report = ReportDocument(decoding: answer) else { throw nonsense }
+            return Units.json(report).printableJSON + "\n"
         }
 
-        /// What the run answers, as its report.
-        public func ask(_ request: ControlRequest) throws(SetupError) -> LiveRun {
-            run(try traffic(try setting { () throws(SystemError) in try directory.ask(file, request) }))
+        /// Limits the run to other rates; nil: the present one stays.
+        public func set(down: Rate?, up: Rate?) throws(SetupError) -> ControlChange {
+            let request = ControlRequest.set(
+                down: down.map { $0.bytesPerSecond ?? 0 }, up: up.map { $0.bytesPerSecond ?? 0 })
+            guard let change = ControlChange(decoding: try ask(request)) else { throw nonsense }
+            if let refusal = change.refusal { throw SetupError("\(id): \(refusal); its limits stay as they were") }
+            return change
         }
 
-        private func traffic(_ answer: [UInt8]) throws(SetupError) -> LiveRun.Traffic {
-            guard let traffic = LiveRun.Traffic(decoding: answer) else {
-                throw SetupError("the run \(id) answered what is no report")
-            }
-            return traffic
+        private func ask(_ request: ControlRequest) throws(SetupError) -> [UInt8] {
+            try setting { () throws(SystemError) in try directory.ask(file, request) }
         }
+
+        private var nonsense: SetupError { SetupError("the run \(id) answered what is no report") }
     }
 
     private func collect(_ complain: (String) -> Void = { _ in }) -> [Place] {

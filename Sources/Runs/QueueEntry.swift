@@ -1,11 +1,12 @@
 import Devices
 import Kernel
+import Logging
 import Programs
 
 /// What leads the packets of one device into the queue, if anything does. Its end takes it away.
 final class QueueEntry {
     private let name: String
-    private let log: UndoLog
+    private let log: Logger
     private var link: IngressLink?
     private var place: IngressPlace?
     private var filter: IngressFilter?
@@ -13,13 +14,13 @@ final class QueueEntry {
     /// A device whose packets don't go through the queue.
     init(without device: Device) {
         name = device.name
-        log = { _, _ in }
+        log = .silent
     }
 
     /// By a tcx link where nobody's filters would be passed over for it, else as a filter behind theirs.
     init(
         _ device: Device, to queue: Int32, hasQdisc: Bool, _ kernel: KernelVersion, _ set: borrowing PlaneSet,
-        _ log: @escaping UndoLog
+        _ log: Logger
     ) throws(SystemError) {
         name = device.name
         self.log = log
@@ -34,7 +35,7 @@ final class QueueEntry {
                 priority: priority.rawValue, handle: UInt32(queue))
         }
         self.filter = filter
-        log("attached \(PlaneSet.matchName) to device \(name), method filter", false)
+        log.debug("attached \(PlaneSet.matchName) to device \(name), method filter")
     }
 
     var leads: Bool { link != nil || filter != nil }
@@ -43,9 +44,9 @@ final class QueueEntry {
         place.take()?.leave {
             do {
                 try filter?.remove()
-                log("detached \(PlaneSet.matchName) from device \(name)", false)
+                log.debug("detached \(PlaneSet.matchName) from device \(name)")
             } catch {
-                log("\(error)", true)
+                log.warning("\(error)")
             }
         }
     }

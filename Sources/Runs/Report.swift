@@ -75,16 +75,22 @@ public struct GroupReport: Sendable {
 
 /// What a run did.
 public struct Report: Sendable {
+    /// What it is about.
+    public struct Subject: Sendable {
+        public let command: [String]
+        public let name: String
+        public let mode: Mode
+        public let linger: Linger
+        /// nil where the run wasn't limited at all.
+        public var id: String?
+        /// How meter and police were attached.
+        public var method: AttachMethod?
+    }
+
+    public internal(set) var subject: Subject
     public var down: DirectionReport
     public var up: DirectionReport
-    public let command: [String]
-    public let name: String
     public let burst: TimeSpan
-    /// nil where the run wasn't limited at all.
-    public internal(set) var id: String?
-    /// How meter and police were attached.
-    public internal(set) var method: AttachMethod?
-    public let mode: Mode
     /// What held the limits.
     public internal(set) var planes: Set<Plane> = []
     public internal(set) var planeCounters = PlaneCounters()
@@ -102,43 +108,37 @@ public struct Report: Sendable {
     public internal(set) var leftBehind = 0
     public internal(set) var linger: Linger
 
-    init(_ plan: RunPlan, _ command: Command) {
-        down = DirectionReport(direction: .down, limit: plan.rates.down, counting: plan.counting)
-        up = DirectionReport(direction: .up, limit: plan.rates.up, counting: plan.counting)
-        self.command = command.words
-        name = plan.name ?? command.words[0]
-        burst = plan.burst
-        mode = plan.mode
-        linger = plan.linger
+    /// Of a run that was not limited, though it was to be.
+    init(_ subject: Subject, _ limits: Limits) {
+        self.subject = subject
+        down = DirectionReport(direction: .down, limit: limits.rates.down, counting: limits.counting)
+        up = DirectionReport(direction: .up, limit: limits.rates.up, counting: limits.counting)
+        burst = limits.burst
+        linger = subject.linger
+    }
+
+    /// What a run did so far, and what is in force.
+    init(_ subject: Subject, _ memory: RunMemory, _ member: Membership?) {
+        // Maybe others than at the start.
+        let limits = memory.mostRates
+        self.init(subject, Limits(limits, burst: memory.burst, counting: memory.counting))
+        down.counters = memory.counters(.down)
+        up.counters = memory.counters(.up)
+        planes = limits == .unlimited ? [] : memory.planes.union([.police])
+        planeCounters = memory.planeCounters
+        obstacle = memory.obstacle
+        group = member.map { GroupReport($0) }
     }
 
     /// What became of the limit of a direction of this report.
     public func verdict(_ direction: DirectionReport) -> Verdict {
         guard direction.limit != .unlimited else { return .unlimited }
-        if id == nil || hasMoved || direction.escapedPackets > 0 { return .notThrottled }
+        if subject.id == nil || hasMoved || direction.escapedPackets > 0 { return .notThrottled }
         if direction.counters.isAllExempt { return .exempt }
         let isHeld =
             direction.direction == .down
             ? planeCounters.heldDownloads : planeCounters.pacedUploads || direction.counters.deferredPackets > 0
         return isHeld || direction.counters.droppedPackets > 0 ? .throttled : .belowLimit
-    }
-
-    /// Takes in what the programs did so far. `planes`: those that the guard has set up.
-    mutating func take(_ memory: RunMemory, _ member: Membership?, _ planes: Set<Plane>) {
-        down.counters = memory.counters(.down)
-        up.counters = memory.counters(.up)
-        // Maybe others than at the start.
-        (down.limit, up.limit) = (memory.mostRates.down, memory.mostRates.up)
-        let isLimited = (down.limit, up.limit) != (.unlimited, .unlimited)
-        self.planes = isLimited ? planes.union([.police]) : []
-        planeCounters = memory.planeCounters
-        group = member.map { GroupReport($0) }
-    }
-
-    /// For a run whose parent has none.
-    mutating func forgetWitness() {
-        (down.counters.witnessPackets, down.counters.witnessBytes) = (nil, nil)
-        (up.counters.witnessPackets, up.counters.witnessBytes) = (nil, nil)
     }
 
     /// `outcome`: nil while the command runs.

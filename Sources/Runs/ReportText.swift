@@ -5,7 +5,7 @@ import Units
 extension Report {
     /// The report for people, without a newline at its end.
     public var text: String {
-        var lines = ["\(name): \(outcomeText) after \(fixed(Double(elapsedNanoseconds) / 1e9, digits: 2)) s"]
+        var lines = ["\(subject.name): \(outcomeText) after \(fixed(Double(elapsedNanoseconds) / 1e9, digits: 2)) s"]
         for (name, direction) in [("download", down), ("upload", up)] {
             lines.append("\(name): \(summary(of: direction))")
             lines.append("  \(counters(of: direction))")

@@ -19,11 +19,9 @@ public struct Run {
 
     /// Runs the command to its end. When this returns or throws, nothing of the run is left on the system.
     public func execute(as caller: borrowing Caller) throws(SetupError) -> (Outcome, Report) {
-        var report = Report(plan, command)
-        let started = try start(&report, as: caller)
+        let started = try start(as: caller)
         do throws(SystemError) {
-            let outcome = try follow(started, &report, as: caller)
-            return (outcome, report)
+            return try follow(started, as: caller)
         } catch {
             throw SetupError(error)
         }
@@ -34,31 +32,35 @@ public struct Run {
     private struct Started: ~Copyable {
         var running: RunningCommand
         let limiter: Limiter?
-        let guardProcess: Guard?
+        let guardProcess: GuardProcess?
+        /// Why nothing is limited.
+        let failure: String?
     }
 
-    private func start(_ report: inout Report, as caller: borrowing Caller) throws(SetupError) -> Started {
+    private func start(as caller: borrowing Caller) throws(SetupError) -> Started {
+        let failure: String
         do {
             let limiter = try Limiter(plan, command, log: log)
             noteInheritedSockets()
             let running = try command.start(in: limiter.cgroupDescriptor, as: caller)
             let guardProcess = limiter.guardProcess
-            return Started(running: running, limiter: limiter, guardProcess: guardProcess)
+            return Started(running: running, limiter: limiter, guardProcess: guardProcess, failure: nil)
         } catch {
             guard plan.bestEffort else { throw SetupError(error) }
             log.error("NOT THROTTLED: running without limits, as \(error)")
-            report.setupFailure = "\(error)"
+            failure = "\(error)"
         }
         let running = try setting { () throws(SystemError) in try command.start(in: nil, as: caller) }
-        return Started(running: running, limiter: nil, guardProcess: nil)
+        return Started(running: running, limiter: nil, guardProcess: nil, failure: failure)
     }
 
     private func follow(
-        _ started: consuming Started, _ report: inout Report, as caller: borrowing Caller
-    ) throws(SystemError) -> Outcome {
+        _ started: consuming Started, as caller: borrowing Caller
+    ) throws(SystemError) -> (Outcome, Report) {
         let began = Host.monotonicNanoseconds
         let home = cgroup(of: started.running.pid)
         let guardProcess = started.guardProcess
+        let failure = started.failure
         let limiter = started.limiter
         var running = started.running
         let progress = plan.progress ? Progress() : nil
@@ -72,34 +74,30 @@ public struct Run {
                     default: progress?.erase()
                     }
                 },
-                read: {
-                    if guardProcess?.listen() == true { return true }
-                    switch limiter {
-                    case .some(let limiter): limiter.holdAlone()
-                    case nil: break
-                    }
-                    return false
-                })
+                read: { guardProcess?.listen() == true })
         } catch {
             // The command may go on, but not without its limit.
-            if let limiter { end(limiter, &report) }
+            if let limiter { _ = limiter.end(plan.linger) }
             throw error
         }
         progress?.erase()
         guardProcess?.drain()
-        report.hasMoved = cgroup(of: running.pid) != home
+        let hasMoved = cgroup(of: running.pid) != home
         running.reap()
         var elapsed = Host.monotonicNanoseconds - began
+        var report = Report(plan.subject(command), plan.limits)
         if let limiter {
             if plan.linger == .wait {
                 try limiter.waitUntilEmpty(as: caller)
                 elapsed = Host.monotonicNanoseconds - began
             }
-            limiter.fill(&report)
-            end(limiter, &report)
+            report = limiter.report(plan.subject(command))
+            (report.leftBehind, report.linger) = limiter.end(plan.linger)
+            report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
         }
+        (report.setupFailure, report.hasMoved) = (failure, hasMoved)
         report.end(outcome, after: elapsed)
-        return outcome
+        return (outcome, report)
     }
 
     /// What has passed, as the limits count it.
@@ -109,11 +107,6 @@ public struct Run {
                 bytes: limiter.memory.counters(direction).passedBytes(plan.counting),
                 limit: limiter.memory.mostRates[direction])
         }
-    }
-
-    private func end(_ limiter: consuming Limiter, _ report: inout Report) {
-        (report.leftBehind, report.linger) = limiter.end(plan.linger)
-        report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
     }
 
     /// Where a process is, as /proc says; still told of a zombie.

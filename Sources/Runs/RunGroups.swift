@@ -59,9 +59,8 @@ public struct RunGroups: ~Copyable {
         }
         let (down, up) = (down ?? before.down, up ?? before.up)
         if before.runs > 0 {
-            var request = ControlRequest()
-            (request.group, request.down, request.up) = (true, down.bytesPerSecond ?? 0, up.bytesPerSecond ?? 0)
-            let (after, silent) = records.ask(group: name) { rates(of: $0, request) }
+            let request = ControlRequest.setGroup(down: down.bytesPerSecond ?? 0, up: up.bytesPerSecond ?? 0)
+            let (after, silent) = records.ask(group: name) { change(of: $0, request) }
             if let after, (after.down, after.up) != (down, up) { throw refusal(name, before.runs) }
             if !silent.isEmpty { throw refusal(name, silent.count) }
             if after == nil && record == nil { throw absence(name) }
@@ -85,15 +84,23 @@ public struct RunGroups: ~Copyable {
 
     private func group(_ name: String, _ record: GroupRecord?) -> RunGroup? {
         let runs = records.members(of: name).count
-        let (answer, _) = records.ask(group: name, patience: 0) { rates(of: $0, ControlRequest()) }
+        let (answer, _) = records.ask(group: name, patience: 0) { rates(of: $0) }
         guard let rates = answer ?? record.map({ (rate($0.down), rate($0.up)) }) else { return nil }
         return RunGroup(name: name, down: rates.down, up: rates.up, runs: runs, stays: record != nil)
     }
 
+    /// The rates that its group has then, as a run answers.
+    private func change(of run: String, _ request: ControlRequest) -> (down: Rate, up: Rate)? {
+        guard let answer = try? records.ask(run, request), let change = ControlChange(decoding: answer),
+            change.refusal == nil
+        else { return nil }
+        return (rate(change.down), rate(change.up))
+    }
+
     /// The rates of its group, as a run answers.
-    private func rates(of run: String, _ request: ControlRequest) -> (down: Rate, up: Rate)? {
-        guard let answer = try? records.ask(run, request), let traffic = LiveRun.Traffic(decoding: answer),
-            let group = traffic.group
+    private func rates(of run: String) -> (down: Rate, up: Rate)? {
+        guard let answer = try? records.ask(run, .report(asText: false)),
+            let group = ReportDocument(decoding: answer)?.group
         else { return nil }
         return (rate(group.download_limit_bytes_per_second), rate(group.upload_limit_bytes_per_second))
     }

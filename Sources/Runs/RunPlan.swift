@@ -1,3 +1,4 @@
+import Commands
 import Programs
 import Units
 
@@ -7,16 +8,6 @@ public enum AttachChoice: String, Sendable, CaseIterable {
     case auto
     case link
     case legacy
-}
-
-/// How downloads are limited.
-public enum Mode: String, Sendable, CaseIterable {
-    /// By a queue where there can be one.
-    case auto
-    /// By a queue, or not at all.
-    case shape
-    /// Without touching a device: by TCP's windows and by dropping.
-    case police
 }
 
 /// What happens to processes that outlive the command.
@@ -52,10 +43,15 @@ public struct RunPlan: Sendable {
     public var progress = false
     /// Whether to run unlimited, with a warning, where limiting can't be set up.
     public var bestEffort = false
-    /// Whether what dead runs left is removed on the way.
-    var sweeps = true
+    /// How what dead runs left is removed on the way.
+    var sweep = Sweep()
 
     public init() {}
 
     var limits: Limits { Limits(rates, burst: burst, counting: counting) }
+
+    /// What a report on it is about, as far as that is known before it runs.
+    func subject(_ command: Command) -> Report.Subject {
+        Report.Subject(command: command.words, name: name ?? command.words[0], mode: mode, linger: linger)
+    }
 }

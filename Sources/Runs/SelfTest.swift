@@ -16,7 +16,7 @@ enum SelfTest {
         plan.linger = .kill
         plan.name = "doctor"
         // What dead runs left is to be reported.
-        plan.sweeps = false
+        plan.sweep.isOn = false
         return plan
     }
 

@@ -1,5 +1,6 @@
 import Devices
 import Kernel
+import Logging
 import Programs
 
 /// The queue that a run's downloads wait in, and what leads them there from each device.
@@ -22,21 +23,18 @@ struct Shaper: ~Copyable {
     private var steppedNanoseconds = Host.monotonicNanoseconds
     private let memory: RunMemory
     private let kernel: KernelVersion
-    private let channel: Channel
-    private let log: UndoLog
+    private let log: Logger
 
     init(
-        _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion, _ id: String, _ channel: Channel
+        _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion, _ id: String, _ sweep: Sweep, _ log: Logger
     ) throws(SystemError) {
-        let log = channel.undoLog
         let watch = try DeviceWatch()
-        removeDeadQueues(log)
+        sweep.queues(log)
         let queue = try Queue.ofRun(id, rate: rate, log: log)
         self.watch = watch
         self.queue = queue
         self.memory = memory
         self.kernel = kernel
-        self.channel = channel
         self.log = log
         control = QueueControl(limit: rate, counting: memory.counting)
         limit = rate
@@ -44,6 +42,8 @@ struct Shaper: ~Copyable {
     }
 
     var watchDescriptor: CInt { watch.descriptor }
+
+    var nextStep: UInt64 { steppedNanoseconds + UInt64(Shaper.stepMilliseconds) * 1_000_000 }
 
     /// Leads downloads through the queue, at this rate in bytes a second.
     mutating func start(_ rate: UInt64, _ set: borrowing PlaneSet) throws(SystemError) {
@@ -101,7 +101,7 @@ struct Shaper: ~Copyable {
         entries = entries.filter { present.contains($0.key) }
         for device in devices where entries[device.index] == nil && device.kind != "ifb" && !device.hasMaster {
             guard device.isEthernet || device.isLoopback else {
-                channel.say(.info, "device \(device.name) can't be shaped (no Ethernet): window and police there")
+                log.info("device \(device.name) can't be shaped (no Ethernet): window and police there")
                 entries[device.index] = QueueEntry(without: device)
                 continue
             }
@@ -110,7 +110,7 @@ struct Shaper: ~Copyable {
                     device, to: queue.device, hasQdisc: qdiscs.contains(device.index), kernel, set, log)
             } catch {
                 refusal = error
-                channel.say(.info, "device \(device.name) can't be shaped: \(error)")
+                log.info("device \(device.name) can't be shaped: \(error)")
                 entries[device.index] = QueueEntry(without: device)
             }
         }

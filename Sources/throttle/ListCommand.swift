@@ -63,19 +63,19 @@ struct ListCommand: ParsableCommand {
         let upload: Direction
 
         init(_ run: LiveRun, _ before: [LiveRun]) {
-            let earlier = before.first { $0.id == run.id && $0.record == run.record }?.traffic
+            let earlier = before.first { $0.id == run.id && $0.record == run.record }?.report
             func direction(
-                _ path: KeyPath<LiveRun.Traffic, LiveRun.Traffic.Direction>, _ asked: UInt64?
+                _ path: KeyPath<ReportDocument, ReportDocument.Traffic>, _ asked: UInt64?
             ) -> Direction {
-                guard let traffic = run.traffic else { return Direction(limit_bytes_per_second: asked) }
-                let bytes: KeyPath<LiveRun.Traffic, UInt64> =
-                    traffic.count == "wire"
+                guard let report = run.report else { return Direction(limit_bytes_per_second: asked) }
+                let bytes: KeyPath<ReportDocument, UInt64> =
+                    report.count == "wire"
                     ? path.appending(path: \.passed_wire_bytes) : path.appending(path: \.passed_payload_bytes)
-                let total = traffic[keyPath: bytes]
+                let total = report[keyPath: bytes]
                 let passed = total - min(total, earlier?[keyPath: bytes] ?? 0)
-                let seconds = traffic.elapsed_seconds - (earlier?.elapsed_seconds ?? 0)
+                let seconds = report.elapsed_seconds - (earlier?.elapsed_seconds ?? 0)
                 return Direction(
-                    limit_bytes_per_second: traffic[keyPath: path].limit_bytes_per_second,
+                    limit_bytes_per_second: report[keyPath: path].limit_bytes_per_second,
                     bytes_per_second: Double(passed) / max(seconds, 0.001), total_bytes: total)
             }
             id = run.id
@@ -84,8 +84,8 @@ struct ListCommand: ParsableCommand {
             group = run.record.group
             pid = run.record.pid
             command = run.record.command
-            age_seconds = run.traffic?.elapsed_seconds ?? Double(max(0, time(nil) - run.record.started))
-            planes = run.traffic?.planes ?? []
+            age_seconds = run.report?.elapsed_seconds ?? Double(max(0, time(nil) - run.record.started))
+            planes = run.report?.planes ?? []
             download = direction(\.download, run.record.down)
             upload = direction(\.upload, run.record.up)
         }

@@ -64,7 +64,7 @@ struct RunCommand: ParsableCommand {
         let run = Run(try plan(), Command(lastWords: commandWords, as: account), log: log)
         let (outcome, report) = try run.execute(as: caller)
         if case .notExecuted(let error) = outcome {
-            log.error("can't execute '\(report.command[0])': \(error)")
+            log.error("can't execute '\(report.subject.command[0])': \(error)")
         }
         reporting.publish(report, to: output, log)
         return outcome

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Records
+import Kernel
 import Runs
 import Units
 
@@ -30,16 +30,12 @@ struct SetCommand: ParsableCommand {
             print("group \(changed.name): down \(changed.down), up \(changed.up)")
             return
         }
-        var request = ControlRequest()
-        request.down = rates.down.map { $0.bytesPerSecond ?? 0 }
-        request.up = rates.up.map { $0.bytesPerSecond ?? 0 }
         let place = try LiveRuns().find(id ?? "")
-        let changed = try place.ask(request).traffic
-        func limit(_ direction: LiveRun.Traffic.Direction?) -> Rate {
-            Rate(bytesPerSecond: direction?.limit_bytes_per_second ?? 0)
+        let change = try place.set(down: rates.down, up: rates.up)
+        let (down, up) = (Rate(bytesPerSecond: change.down ?? 0), Rate(bytesPerSecond: change.up ?? 0))
+        print("\(place.id) (\(place.record.name.printable)): down \(down), up \(up)")
+        if let obstacle = change.obstacle {
+            Host.tell("throttle: downloads don't wait in a queue: \(obstacle.printable)\n")
         }
-        print(
-            "\(place.id) (\(place.record.name.printable)): down \(limit(changed?.download)),"
-                + " up \(limit(changed?.upload))")
     }
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Glibc
-import Records
 import Runs
 
 /// `throttle stats`: one run in full.
@@ -19,9 +18,7 @@ struct StatsCommand: ParsableCommand {
 
     func run() throws {
         let place = try LiveRuns().find(id)
-        var request = ControlRequest()
-        request.text = !json
-        var text = try place.say(request)
+        var text = try place.report(asText: !json)
         // A terminal shows the newest report only.
         let isRedrawn = watch && !json && isatty(1) == 1
         while true {
@@ -29,7 +26,7 @@ struct StatsCommand: ParsableCommand {
             fflush(nil)
             guard watch else { return }
             sleep(1)
-            guard let next = try? place.say(request) else { return }
+            guard let next = try? place.report(asText: !json) else { return }
             text = next
         }
     }

@@ -12,7 +12,7 @@ import Testing
     @Test func `a run has two cgroups for as long as its scope`() throws {
         let base = try TestCgroup()
         do {
-            let cgroup = try RunCgroup(in: try base.open()) { _, _ in }
+            let cgroup = try RunCgroup(in: try base.open(), log: .silent)
             let name = "throttle-\(getpid())"
             #expect(cgroup.id == "\(getpid())")
             #expect(cgroup.parent.path == "\(base.path)/\(name)")
@@ -25,7 +25,7 @@ import Testing
     @Test func `a run's cgroups go when an error ends its scope`() throws {
         let base = try TestCgroup()
         #expect(throws: Interruption.self) {
-            let cgroup = try RunCgroup(in: try base.open()) { _, _ in }
+            let cgroup = try RunCgroup(in: try base.open(), log: .silent)
             #expect(base.tree.count == 2)
             #expect(access(cgroup.run.path, F_OK) == 0)
             throw Interruption()
@@ -36,7 +36,7 @@ import Testing
     @Test func `cgroups that the command made go with the run's`() throws {
         let base = try TestCgroup()
         do {
-            let cgroup = try RunCgroup(in: try base.open()) { _, _ in }
+            let cgroup = try RunCgroup(in: try base.open(), log: .silent)
             try base.make("throttle-\(cgroup.id)/run/a/b")
             try base.make("throttle-\(cgroup.id)/run/c")
         }
@@ -47,7 +47,7 @@ import Testing
         let base = try TestCgroup()
         for _ in 0..<20 {
             do {
-                let cgroup = try RunCgroup(in: try base.open()) { _, _ in }
+                let cgroup = try RunCgroup(in: try base.open(), log: .silent)
                 _ = try Sleeper(in: cgroup.run.path)
             }
             #expect(base.tree.isEmpty)
@@ -57,9 +57,9 @@ import Testing
     @Test func `runs with one process id get names of their own`() throws {
         let base = try TestCgroup()
         do {
-            let first = try RunCgroup(in: try base.open()) { _, _ in }
-            let second = try RunCgroup(in: try base.open()) { _, _ in }
-            let third = try RunCgroup(in: try base.open()) { _, _ in }
+            let first = try RunCgroup(in: try base.open(), log: .silent)
+            let second = try RunCgroup(in: try base.open(), log: .silent)
+            let third = try RunCgroup(in: try base.open(), log: .silent)
             let pid = "\(getpid())"
             #expect([first.id, second.id, third.id] == [pid, pid + "-2", pid + "-3"])
             #expect(base.tree.filter { !$0.contains("/") } == [pid, "\(pid)-2", "\(pid)-3"].map { "throttle-\($0)" })
@@ -70,8 +70,8 @@ import Testing
     @Test func `runs nest`() throws {
         let base = try TestCgroup()
         do {
-            let outer = try RunCgroup(in: try base.open()) { _, _ in }
-            let inner = try RunCgroup(in: try CgroupDirectory(opening: outer.run.path)) { _, _ in }
+            let outer = try RunCgroup(in: try base.open(), log: .silent)
+            let inner = try RunCgroup(in: try CgroupDirectory(opening: outer.run.path), log: .silent)
             #expect(inner.run.path.hasPrefix(outer.run.path + "/"))
             #expect(base.tree.last == "throttle-\(outer.id)/run/throttle-\(inner.id)/run")
         }
@@ -81,14 +81,14 @@ import Testing
     @Test func `a base that was removed is refused`() async {
         await #expect(processExitsWith: .success) {
             alarm(5)
-            let error = #expect(throws: SystemError.self) { _ = try RunCgroup(in: try removedCgroup()) { _, _ in } }
+            let error = #expect(throws: SystemError.self) { _ = try RunCgroup(in: try removedCgroup(), log: .silent) }
             #expect(error?.operation == "create a cgroup in")
         }
     }
 
     @Test func `released processes are in the base, none in the run`() throws {
         let base = try TestCgroup()
-        let cgroup = try RunCgroup(in: try base.open()) { _, _ in }
+        let cgroup = try RunCgroup(in: try base.open(), log: .silent)
         try base.make("throttle-\(cgroup.id)/run/below")
         let direct = try Sleeper(in: cgroup.run.path)
         let nested = try Sleeper(in: cgroup.run.path + "/below")
@@ -102,8 +102,8 @@ import Testing
 
     @Test func `a live run inside keeps its processes, a dead one doesn't`() throws {
         let base = try TestCgroup()
-        let outer = try RunCgroup(in: try base.open()) { _, _ in }
-        let live = try RunCgroup(in: try CgroupDirectory(opening: outer.run.path)) { _, _ in }
+        let outer = try RunCgroup(in: try base.open(), log: .silent)
+        let live = try RunCgroup(in: try CgroupDirectory(opening: outer.run.path), log: .silent)
         try base.make("throttle-\(outer.id)/run/throttle-1/run")
         let limited = try Sleeper(in: live.run.path)
         let left = try Sleeper(in: outer.run.path + "/throttle-1/run")

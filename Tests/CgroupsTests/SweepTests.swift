@@ -31,7 +31,7 @@ import Testing
 
     @Test func `a live run stays`() throws {
         let base = try TestCgroup()
-        let cgroup = try RunCgroup(in: try base.open()) { _, _ in }
+        let cgroup = try RunCgroup(in: try base.open(), log: .silent)
         #expect(try base.open().sweep().isEmpty)
         #expect(base.tree == ["throttle-\(cgroup.id)", "throttle-\(cgroup.id)/run"])
     }
@@ -77,7 +77,7 @@ import Testing
                 group.addTask {
                     for _ in 0..<50 {
                         _ = try CgroupDirectory(opening: path).sweep()
-                        let cgroup = try RunCgroup(in: try CgroupDirectory(opening: path)) { _, _ in }
+                        let cgroup = try RunCgroup(in: try CgroupDirectory(opening: path), log: .silent)
                         _ = try CgroupDirectory(opening: path).sweep()
                         #expect(access(cgroup.run.path, F_OK) == 0)
                     }

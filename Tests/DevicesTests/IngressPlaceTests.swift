@@ -2,6 +2,7 @@ import CTestSupport
 import Foundation
 import Kernel
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import Devices
@@ -18,7 +19,7 @@ private final class Visit {
     init(handle: UInt32) throws {
         let log = log
         let lo = try RouteSocket().devices()[0]
-        let place = try IngressPlace(on: lo, log: { log.all.append("\($1) \($0)") }) { priority throws(SystemError) in
+        let place = try IngressPlace(on: lo, log: log.log) { priority throws(SystemError) in
             try addFilter(priority, handle)
         }
         self.handle = handle
@@ -31,10 +32,6 @@ private final class Visit {
             _ = try? shell("tc filter del dev lo ingress pref \(priority.rawValue) handle \(handle) bpf")
         }
     }
-}
-
-private final class Lines {
-    var all: [String] = []
 }
 
 private func addFilter(_ priority: Priority, _ handle: UInt32) throws(SystemError) {
@@ -57,8 +54,8 @@ private func filters() throws -> String {
 }
 
 @Suite struct IngressPlaceTests {
-    private static let added = "false added qdisc clsact to lo"
-    private static let removed = "false removed qdisc clsact from lo"
+    private static let added = "debug: added qdisc clsact to lo"
+    private static let removed = "debug: removed qdisc clsact from lo"
 
     @Test func `a run adds clsact and takes it along`() async {
         await #expect(processExitsWith: .success) {
@@ -149,7 +146,7 @@ private func filters() throws -> String {
             let before = try everything()
             let lo = try RouteSocket().devices()[0]
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: lo, log: { _, _ in }) { _ throws(SystemError) in
+                _ = try IngressPlace(on: lo, log: .silent) { _ throws(SystemError) in
                     throw SystemError("attach", "it", errno: .noSpace)
                 }
             }
@@ -165,14 +162,14 @@ private func filters() throws -> String {
             let devices = try RouteSocket().devices().filter { !$0.isLoopback }
             try shell("ip link delete d0")
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: devices[0], log: { _, _ in }) { _ in Issue.record("attached") }
+                _ = try IngressPlace(on: devices[0], log: .silent) { _ in Issue.record("attached") }
             }
             #expect(error?.description == "can't add qdisc clsact to d0: No such device")
             let log = Lines()
-            let place = try IngressPlace(on: devices[1], log: { log.all.append("\($1) \($0)") }) { _ in }
+            let place = try IngressPlace(on: devices[1], log: log.log) { _ in }
             try shell("ip link delete d1")
             place.leave {}
-            #expect(log.all == ["false added qdisc clsact to d1", "false removed qdisc clsact from d1"])
+            #expect(log.all == ["debug: added qdisc clsact to d1", "debug: removed qdisc clsact from d1"])
         }
     }
 
@@ -182,7 +179,7 @@ private func filters() throws -> String {
             let lo = try RouteSocket().devices()[0]
             #expect(test_keep_capabilities(0) == 0)
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: lo, log: { _, _ in }) { _ in Issue.record("attached") }
+                _ = try IngressPlace(on: lo, log: .silent) { _ in Issue.record("attached") }
             }
             #expect(error?.errno == .notPermitted)
         }

@@ -2,6 +2,7 @@ import CTestSupport
 import Foundation
 import Kernel
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import Devices
@@ -12,11 +13,9 @@ import Testing
             try enterNamespace()
             try shell("ip link add other type ifb && tc qdisc add dev other root tbf rate 1mbit burst 2000 limit 9000")
             let before = try everything()
-            var log: [String] = []
+            let lines = Lines()
             do {
-                let queue = try Queue(named: "thr1234d", alias: "throttle run 1234", rate: 5_000_000) {
-                    log.append("\($1) \($0)")
-                }
+                let queue = try Queue(named: "thr1234d", alias: "throttle run 1234", rate: 5_000_000, log: lines.log)
                 let device = try #require(try RouteSocket().devices().first { $0.index == queue.device })
                 #expect(device.name == "thr1234d" && device.kind == "ifb" && device.isUp)
                 #expect(device.alias == "throttle run 1234")
@@ -38,8 +37,8 @@ import Testing
                 }
             }
             #expect(try everything() == before)
-            #expect(log.count == 2 && log[0].hasPrefix("false created device thr1234d (ifb, index "))
-            #expect(log.last == "false removed device thr1234d")
+            #expect(lines.all.count == 2 && lines.all[0].hasPrefix("debug: created device thr1234d (ifb, index "))
+            #expect(lines.all.last == "debug: removed device thr1234d")
         }
     }
 
@@ -48,9 +47,11 @@ import Testing
             try enterNamespace()
             try shell("ip link add taken type ifb")
             let before = try everything()
+            let lines = Lines()
             let error = #expect(throws: SystemError.self) {
-                _ = try Queue(named: "taken", alias: "", rate: 1000) { _, _ in Issue.record("logged") }
+                _ = try Queue(named: "taken", alias: "", rate: 1000, log: lines.log)
             }
+            #expect(lines.all.isEmpty)
             #expect(error?.errno == .fileExists)
             #expect(error?.description == "can't create device taken: File exists; another device has that name")
             #expect(try everything() == before)
@@ -59,7 +60,9 @@ import Testing
 
     @Test(arguments: ["", "sixteen-letters.", "a/b", "."])
     func `a name that no device can have is refused`(name: String) async {
-        let error = #expect(throws: SystemError.self) { _ = try Queue(named: name, alias: "", rate: 1000) { _, _ in } }
+        let error = #expect(throws: SystemError.self) {
+            _ = try Queue(named: name, alias: "", rate: 1000, log: .silent)
+        }
         #expect(error?.errno == .invalidArgument)
         #expect(error?.description.hasPrefix("can't create device \(name): Invalid argument") == true)
     }
@@ -68,14 +71,14 @@ import Testing
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             let before = try everything()
-            var log: [String] = []
+            let lines = Lines()
             // IFLA_IFALIAS takes less than 256 bytes (IFALIASZ).
             let alias = String(repeating: "x", count: 300)
             let error = #expect(throws: SystemError.self) {
-                _ = try Queue(named: "q", alias: alias, rate: 1000) { log.append("\($1) \($0)") }
+                _ = try Queue(named: "q", alias: alias, rate: 1000, log: lines.log)
             }
             #expect(error?.operation == "label")
-            #expect(log.last == "false removed device q")
+            #expect(lines.all.last == "debug: removed device q")
             #expect(try everything() == before)
         }
     }
@@ -84,7 +87,9 @@ import Testing
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             #expect(test_keep_capabilities(0) == 0)
-            let error = #expect(throws: SystemError.self) { _ = try Queue(named: "q", alias: "", rate: 1) { _, _ in } }
+            let error = #expect(throws: SystemError.self) {
+                _ = try Queue(named: "q", alias: "", rate: 1, log: .silent)
+            }
             #expect(error?.errno == .notPermitted)
             #expect(error?.description.contains("CAP_NET_ADMIN") == true)
             #expect(try RouteSocket().devices().map(\.name) == ["lo"])
@@ -94,7 +99,7 @@ import Testing
     @Test func `another rate changes the upper class only`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
-            let queue = try Queue(named: "q", alias: "", rate: 5_000_000) { _, _ in }
+            let queue = try Queue(named: "q", alias: "", rate: 5_000_000, log: .silent)
             let before = try classes(of: "q")
             for (rate, text) in [
                 (UInt64(50_000), "rate 400Kbit ceil 400Kbit linklayer ethernet burst 1514b/1"),
@@ -113,16 +118,16 @@ import Testing
     @Test func `a queue that someone removed says so, and its end is quiet`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
-            var log: [String] = []
+            let lines = Lines()
             do {
-                let queue = try Queue(named: "q", alias: "", rate: 5_000_000) { log.append("\($1) \($0)") }
+                let queue = try Queue(named: "q", alias: "", rate: 5_000_000, log: lines.log)
                 try shell("ip link delete q && ip link add q type bridge")
                 let change = #expect(throws: SystemError.self) { try queue.setRate(1000) }
                 #expect(change?.description == "can't set the rate of device q: No such device")
                 let reading = #expect(throws: SystemError.self) { _ = try queue.statistics() }
                 #expect(reading?.description.hasSuffix("; someone has removed it") == true)
             }
-            #expect(log.allSatisfy { $0.hasPrefix("false ") })
+            #expect(lines.all.allSatisfy { $0.hasPrefix("debug: ") })
             #expect(try RouteSocket().devices().map(\.name) == ["lo", "q"])
         }
     }
@@ -134,7 +139,7 @@ import Testing
             for name in names { try shell("ip link add \(name) type ifb") }
             try shell("ip link add thr-3 type bridge && ip link set thr-7 alias mine")
             do {
-                let live = try Queue.ofRun("5", rate: 1000) { _, _ in }
+                let live = try Queue.ofRun("5", rate: 1000, log: .silent)
                 let dead = try DeadQueues(filterName: "x")
                 let expected = ["thr-1", "thr-4194304-2"].map { Leftover(.device, $0) }
                 #expect(dead.leftovers(isRemoving: false) == expected)
@@ -150,8 +155,8 @@ import Testing
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             do {
-                let first = try Queue.ofRun("1", rate: 1000) { _, _ in }
-                let second = try Queue.ofRun("1", rate: 1000) { _, _ in }
+                let first = try Queue.ofRun("1", rate: 1000, log: .silent)
+                let second = try Queue.ofRun("1", rate: 1000, log: .silent)
                 #expect(try RouteSocket().devices().map(\.name) == ["lo", "thr-1", "thr-1-2"])
                 #expect(first.device != second.device)
             }
@@ -173,7 +178,7 @@ import Testing
             try enterNamespace()
             let before = try shell("dmesg | grep -c HTB || true")
             for rate in [1, 1000, 50_000, 5_000_000, 12_500_000_000, 1 << 40] as [UInt64] {
-                let queue = try Queue(named: "q", alias: "", rate: rate) { _, _ in }
+                let queue = try Queue(named: "q", alias: "", rate: rate, log: .silent)
                 let statistics = try queue.statistics()
                 #expect(statistics == QueueStatistics(tcp: .init(), rest: .init()), "\(rate)")
             }

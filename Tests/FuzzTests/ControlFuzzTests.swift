@@ -17,9 +17,10 @@ import Testing
                 let bytes = random.mutated([
                     [], [0], [1, 65], [4] + Array("é\n".utf8), random.bytes(random.below(200)),
                 ])
-                let message = Message(decoding: bytes)
-                #expect(message.text.utf8.count <= 3 * bytes.count, "seed \(seed): \(bytes)")
-                #expect(message.kind == .debug || message.kind.rawValue == bytes.first, "seed \(seed): \(bytes)")
+                switch FromGuard(decoding: bytes) {
+                case .ready: #expect(bytes.first ?? 0 == 0, "seed \(seed): \(bytes)")
+                case .log(_, let text): #expect(text.utf8.count <= 3 * bytes.count, "seed \(seed): \(bytes)")
+                }
             }
         }
     }
@@ -55,11 +56,16 @@ private func countDescriptors() -> Int {
 
 extension SeededGenerator {
     fileprivate mutating func words() -> [UInt8] {
-        let right = Corpus.bytes(["throttle-1\0\0link", "throttle-1\0record\0legacy"])
+        let right = Corpus.bytes(["\u{1}throttle-1\0\0link", "\u{1}throttle-1\0record\0legacy"])
         switch below(4) {
         case 0: return bytes(below(5000))
         case 1: return pick(right)
-        default: return mutated(right + Corpus.bytes(["", "\0\0", "..\0\0link", ".\0\0legacy", "throttle-2\0\0link"]))
+        default:
+            return mutated(
+                right
+                    + Corpus.bytes([
+                        "", "\0", "\u{1}\0\0", "\u{1}..\0\0link", "\u{1}.\0\0legacy", "\u{1}throttle-2\0\0link",
+                    ]))
         }
     }
 }
@@ -86,8 +92,11 @@ private final class Line {
     /// Whether the guard could take over what was sent; it is removed again.
     func inherit(in base: borrowing CgroupDirectory) -> Bool {
         do {
-            guard let estate = try Channel(descriptor: ends[1], isDebugging: false).receive() else { return false }
-            _ = try InheritedRun(estate, base, nil) { _, _ in }
+            switch try Channel(descriptor: ends[1]).receive() {
+            case .take(let handover): _ = try RunHold(inheriting: handover, base, nil, .silent)
+            case .end: return false
+            case nil: return false
+            }
             return true
         } catch {
             return false

@@ -52,11 +52,21 @@ import Testing
     }
 
     private static let answers = Corpus.bytes([
-        #"{"elapsed_seconds":1.5,"planes":["police"],"count":"wire","download":{"passed_payload_bytes":18446744073709551615,"#
-            + #""passed_wire_bytes":1},"upload":{"limit_bytes_per_second":1,"passed_payload_bytes":0,"passed_wire_bytes":0}}"#,
-        #"{"elapsed_seconds":1e10,"planes":[],"count":"payload","group":{"name":"g"},"download":{"passed_payload_bytes":0,"#
-            + #""passed_wire_bytes":0},"upload":{"passed_payload_bytes":9007199254740993,"passed_wire_bytes":0}}"#, "",
+        answer(download: traffic("18446744073709551615"), upload: traffic("0", limit: "1"), elapsed: "1.5"),
+        answer(download: traffic("0"), upload: traffic("9007199254740993"), elapsed: "1e10"), "",
     ])
+
+    private static func answer(download: String, upload: String, elapsed: String) -> String {
+        #"{"schema":1,"name":"n","command":["c"],"elapsed_seconds":\#(elapsed),"mode":"auto","planes":["police"],"#
+            + #""count":"wire","burst_seconds":0.2,"not_throttled":false,"left_behind":0,"linger":"keep","warnings":[],"#
+            + #""group":{"name":"g","runs":1},"download":\#(download),"upload":\#(upload)}"#
+    }
+
+    private static func traffic(_ bytes: String, limit: String = "2") -> String {
+        #"{"limit_bytes_per_second":\#(limit),"achieved_bytes_per_second":1.5,"verdict":"throttled","averaged_seconds":1,"#
+            + #""program_calls":1,"passed_packets":1,"passed_payload_bytes":\#(bytes),"passed_wire_bytes":\#(bytes),"#
+            + #""dropped_packets":0,"dropped_payload_bytes":0,"dropped_packet_share":0,"exempt_packets":0,"exempt_bytes":0}"#
+    }
 
     /// Whatever their owners have written, and answer.
     @Test(arguments: Fuzzing.seeds)
@@ -68,7 +78,7 @@ import Testing
                     RunRecord(decoding: bytes, of: "7-2").map { record in
                         LiveRun(
                             id: "1/7-2", user: 1, record: record,
-                            traffic: LiveRun.Traffic(decoding: random.mutated(RecordFuzzTests.answers)))
+                            report: ReportDocument(decoding: random.mutated(RecordFuzzTests.answers)))
                     }
                 }
                 let rows = runs.map { ListCommand.Row($0, runs) }

@@ -8,10 +8,6 @@ import Testing
 @testable import Programs
 
 /// What Attachments logged.
-private final class Log {
-    var lines: [String] = []
-}
-
 extension KernelTests {
     @Suite struct AttachmentsTests {
         private static let methods = [AttachMethod.link, .legacy]
@@ -25,7 +21,7 @@ extension KernelTests {
             let cgroup = try group.open()
             let programs = try ProgramSet(for: kernel)
             do {
-                var attachments = Attachments { _, _ in }
+                var attachments = Attachments(log: .silent)
                 for direction in Direction.allCases {
                     let hook = Hook.meter(direction)
                     try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: group.path, by: method)
@@ -47,7 +43,7 @@ extension KernelTests {
             let programs = try ProgramSet()
             #expect(throws: Interruption.self) {
                 let cgroup = try group.open()
-                var attachments = Attachments { _, _ in }
+                var attachments = Attachments(log: .silent)
                 try attachments.attach(
                     Hook.meter(.up), of: programs, to: cgroup.descriptor, at: group.path, by: method)
                 #expect(AttachedProgram.all(on: cgroup.descriptor, .egress).count == 1)
@@ -61,22 +57,22 @@ extension KernelTests {
             let group = try TestCgroup()
             let cgroup = try group.open()
             let programs = try ProgramSet()
-            let log = Log()
+            let lines = Lines()
             do {
-                var attachments = Attachments { line, _ in log.lines.append(line) }
+                var attachments = Attachments(log: lines.log)
                 for hook in [Hook.witness(.down), Hook.meter(.up)] {
                     try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: "/the/group", by: method)
                 }
-                #expect(log.lines.count == 2)
+                #expect(lines.all.count == 2)
             }
             #expect(
-                log.lines == [
-                    "attached throttle_wit_dn, cgroup /the/group, type cgroup_inet_ingress,"
+                lines.all == [
+                    "debug: attached throttle_wit_dn, cgroup /the/group, type cgroup_inet_ingress,"
                         + " mode multi (BPF_F_ALLOW_MULTI), method \(method)",
-                    "attached throttle_up, cgroup /the/group, type cgroup_inet_egress,"
+                    "debug: attached throttle_up, cgroup /the/group, type cgroup_inet_egress,"
                         + " mode multi (BPF_F_ALLOW_MULTI), method \(method)",
-                    "detached throttle_up (cgroup_inet_egress) from /the/group",
-                    "detached throttle_wit_dn (cgroup_inet_ingress) from /the/group",
+                    "debug: detached throttle_up (cgroup_inet_egress) from /the/group",
+                    "debug: detached throttle_wit_dn (cgroup_inet_ingress) from /the/group",
                 ])
         }
 
@@ -84,17 +80,18 @@ extension KernelTests {
             let group = try TestCgroup()
             let cgroup = try group.open()
             let programs = try ProgramSet()
-            let log = Log()
+            let lines = Lines()
             let hook = Hook.meter(.down)
             do {
-                var attachments = Attachments { line, _ in log.lines.append(line) }
+                var attachments = Attachments(log: lines.log)
                 try attachments.attach(hook, of: programs, to: cgroup.descriptor, at: "/the/group", by: .legacy)
                 let program = programs.descriptor(of: hook)
                 #expect(bpf_prog_detach2(program, cgroup.descriptor.rawValue, BPF_CGROUP_INET_INGRESS) == 0)
             }
             #expect(
-                log.lines.last
-                    == "can't detach throttle_down (cgroup_inet_ingress) from /the/group: No such file or directory")
+                lines.all.last
+                    == "warning: can't detach throttle_down (cgroup_inet_ingress) from /the/group: No such file or directory"
+            )
         }
 
         @Test(arguments: methods)
@@ -103,7 +100,7 @@ extension KernelTests {
                 let method = try #require(AttachMethod(rawValue: name))
                 let group = try TestCgroup()
                 do {
-                    var attachments = Attachments { _, _ in }
+                    var attachments = Attachments(log: .silent)
                     do {
                         let cgroup = try group.open()
                         let programs = try ProgramSet()
@@ -128,7 +125,7 @@ extension KernelTests {
             let group = try TestCgroup()
             let cgroup = try group.open()
             let programs = try ProgramSet()
-            var attachments = Attachments { _, _ in }
+            var attachments = Attachments(log: .silent)
             for _ in 0..<64 {
                 try attachments.attach(
                     Hook.witness(.down), of: programs, to: cgroup.descriptor, at: group.path, by: .link)

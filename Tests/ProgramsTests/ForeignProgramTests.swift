@@ -22,7 +22,7 @@ extension KernelTests {
             let cgroup = try CgroupDirectory(opening: group.path + place)
             let foreign = try ForeignProgram("somebody", on: above, .down, flags: 0)
             let programs = try ProgramSet()
-            var attachments = Attachments { _, _ in }
+            var attachments = Attachments(log: .silent)
             do throws(SystemError) {
                 try attachments.attach(
                     Hook.meter(.down), of: programs, to: cgroup.descriptor, at: cgroup.path, by: method)
@@ -50,7 +50,7 @@ extension KernelTests {
             #expect(found.map(\.id) == [foreign.id])
             #expect(found.map(\.mode) == [.override])
             let programs = try ProgramSet()
-            var attachments = Attachments { _, _ in }
+            var attachments = Attachments(log: .silent)
             try attachments.attach(Hook.meter(.up), of: programs, to: below.descriptor, at: below.path, by: method)
             #expect(AttachedProgram.all(on: below.descriptor, .egress).map(\.mode) == [.multi])
             #expect(AttachedProgram.all(on: above.descriptor, .egress).map(\.id) == [foreign.id])
@@ -65,7 +65,7 @@ extension KernelTests {
             let second = try ForeignProgram("second", on: cgroup, .down, flags: multi)
             let programs = try ProgramSet()
             do {
-                var attachments = Attachments { _, _ in }
+                var attachments = Attachments(log: .silent)
                 for hook in [Hook.witness(.down), .meter(.down)] {
                     try attachments.attach(
                         hook, of: programs, to: cgroup.descriptor, at: cgroup.path, by: method)

@@ -22,6 +22,7 @@ extension ProgramSet {
     ) throws {
         try self.init(
             for: kernel, Limits(Rates(down: rate, up: rate), burst: try TimeSpan(burst), counting: counting))
+        memory.hasWitness = true
     }
 
     /// Calls a program `times` in a row with a packet. Returns what the last call returned.

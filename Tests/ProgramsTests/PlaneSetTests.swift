@@ -87,7 +87,7 @@ extension KernelTests {
             let group = try TestCgroup()
             try group.make("run")
             let run = try group.open("run")
-            var attachments = Attachments { _, _ in }
+            var attachments = Attachments(log: .silent)
             for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
                 try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
             }

@@ -1,6 +1,8 @@
+import CKernel
 import Cgroups
 import Glibc
 import Kernel
+import Logging
 import TestSupport
 import Testing
 
@@ -8,48 +10,45 @@ import Testing
 
 @Suite struct GuardTests {
     /// What arrives at the other end of a channel when `say` is over, message by message.
-    private func heard(debugging: Bool = true, _ say: (Channel) -> Void) -> [Message] {
+    private func heard(_ say: (Channel) -> Void) -> [FromGuard] {
         var ends: [CInt] = [-1, -1]
         guard socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0, &ends) == 0 else { return [] }
-        say(Channel(descriptor: ends[1], isDebugging: debugging))
+        say(Channel(descriptor: ends[1]))
         close(ends[1])
         defer { close(ends[0]) }
-        var messages: [Message] = []
+        var messages: [FromGuard] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
         while case let count = recv(ends[0], &buffer, buffer.count, 0), count > 0 {
-            messages.append(Message(decoding: buffer.prefix(count)))
+            messages.append(FromGuard(decoding: buffer.prefix(count)))
         }
         return messages
     }
 
-    @Test(arguments: [Message.Kind.ready, .obstacle, .info, .debug, .warning])
-    func `what a guard says arrives as it was said`(kind: Message.Kind) {
-        for text in ["", "shape window police", "a\nb\0c", "é日本💥"] {
-            let messages = heard { $0.say(kind, text) }
-            #expect(messages.map(\.kind) == [kind])
-            #expect(messages.map(\.text) == [text])
+    @Test func `what a guard says arrives as it was said`() {
+        let said = Logger.Level.allCases.flatMap { level in
+            ["", "shape window police", "a\nb\0c", "é日本💥"].map { FromGuard.log(level, $0) }
         }
+        #expect(heard { channel in (said + [.ready]).forEach(channel.say) } == said + [.ready])
     }
 
     @Test func `messages stay apart, and in order`() {
         let messages = heard { channel in
-            for number in 0..<10 { channel.say(.info, "\(number)") }
+            for number in 0..<10 { channel.logger(.info).info("\(number)") }
         }
-        #expect(messages.map(\.text) == (0..<10).map { "\($0)" })
+        #expect(messages == (0..<10).map { .log(.info, "\($0)") })
     }
 
     @Test func `debug messages are only said where they are heard`() {
-        let messages = heard(debugging: false) { channel in
-            channel.say(.debug, "detail")
-            channel.say(.info, "news")
+        let messages = heard { channel in
+            channel.logger(.info).debug("detail")
+            channel.logger(.info).info("news")
         }
-        #expect(messages.map(\.text) == ["news"])
+        #expect(messages == [.log(.info, "news")])
     }
 
     @Test func `a message that is too long is cut`() {
-        let messages = heard { $0.say(.warning, String(repeating: "x", count: 100_000)) }
-        #expect(messages.map(\.kind) == [.warning])
-        #expect(messages.map(\.text) == [String(repeating: "x", count: 4000)])
+        let messages = heard { $0.say(.log(.warning, String(repeating: "x", count: 100_000))) }
+        #expect(messages == [.log(.warning, String(repeating: "x", count: 4000))])
     }
 
     /// By nobody else can it be: its lock is held until then.
@@ -59,14 +58,13 @@ import Testing
             let directory = try base.open()
             var ends: [CInt] = [-1, -1]
             try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
-            let cgroup = try RunCgroup(in: try base.open()) { _, _ in }
+            var cgroup = try RunCgroup(in: try base.open(), log: .silent)
             let lock = cgroup.parent.descriptor.rawValue
-            try Channel.send([cgroup.parent.name, "", "no method"], [lock, lock, 0], to: ends[0])
+            let words = [1] + Array("\(cgroup.parent.name)\0\0no method".utf8)
+            try #require(kernel_send_fds(ends[0], words, words.count, [lock, lock, 0], 3) == 0)
             cgroup.leave()
-            #expect(throws: SystemError.self) {
-                guard let estate = try Channel(descriptor: ends[1], isDebugging: true).receive() else { return }
-                _ = try InheritedRun(estate, directory, nil) { _, _ in }
-            }
+            _ = consume cgroup
+            #expect(throws: SystemError.self) { _ = try Channel(descriptor: ends[1]).receive() }
             #expect(directory.sweep().count == 1)
         }
     }
@@ -74,13 +72,13 @@ import Testing
     @Test func `nobody has to listen`() {
         var ends: [CInt] = [-1, -1]
         #expect(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
-        let channel = Channel(descriptor: ends[1], isDebugging: true)
+        let channel = Channel(descriptor: ends[1])
         // More than a socket holds: this must not wait.
-        for _ in 0..<5000 { channel.say(.info, "news") }
+        for _ in 0..<5000 { channel.say(.log(.info, "news")) }
         close(ends[0])
-        channel.say(.info, "news")
+        channel.say(.log(.info, "news"))
         close(ends[1])
-        #expect(Message(decoding: []).kind == .debug)
-        #expect(Message(decoding: [99, 65]).text == "A")
+        #expect(FromGuard(decoding: []) == .ready)
+        #expect(FromGuard(decoding: [99, 65]) == .log(.debug, "A"))
     }
 }

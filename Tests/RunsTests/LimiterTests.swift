@@ -12,30 +12,6 @@ import Units
 
 @testable import Runs
 
-/// Keeps the lines that are logged.
-private final class Lines: @unchecked Sendable {
-    var all: [String] = []
-
-    var log: Logger {
-        Logger(label: "test") { _ in Handler(lines: self) }
-    }
-
-    private struct Handler: LogHandler {
-        let lines: Lines
-        var logLevel = Logger.Level.debug
-        var metadata: Logger.Metadata = [:]
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            lines.all.append("\(event.level): \(event.message)")
-        }
-    }
-}
-
 private func plan(in path: String, mode: Mode = .auto, attach: AttachChoice = .auto) -> RunPlan {
     var plan = RunPlan()
     (plan.cgroupParent, plan.mode, plan.attach) = (path, mode, attach)
@@ -51,9 +27,7 @@ private func enterNamespace() throws {
 extension Limiter {
     /// What a report says that holds the limits.
     fileprivate var planes: Set<Plane> {
-        var report = Report(RunPlan(), Command(lastWords: 1))
-        fill(&report)
-        return report.planes
+        report(RunPlan().subject(Command(lastWords: 1))).planes
     }
 }
 
@@ -71,7 +45,7 @@ extension Limiter {
                 let planes = limiter.planes
                 #expect(planes == [.police, .shape, .window])
                 let name = "throttle-\(limiter.id)"
-                let (method, hasWitness) = (limiter.method, limiter.hasWitness)
+                let (method, hasWitness) = (limiter.method, limiter.memory.hasWitness)
                 #expect(method == .link)
                 #expect(hasWitness)
                 #expect(limiter.memory.counters(.down).witnessPackets == 0)
@@ -116,7 +90,7 @@ extension Limiter {
             do {
                 let limiter = try Limiter(plan(in: group.path, mode: .police), Command(lastWords: 1), log: lines.log)
                 limiter.guardProcess?.waitUntilReady()
-                let (planes, obstacle) = (limiter.planes, limiter.guardProcess?.obstacle)
+                let (planes, obstacle) = (limiter.planes, limiter.memory.obstacle)
                 #expect(planes == [.police, .window])
                 #expect(obstacle == nil)
                 let run = try group.open("throttle-\(limiter.id)/run")
@@ -165,7 +139,7 @@ extension Limiter {
             } else {
                 let limiter = try Limiter(plan, Command(lastWords: 1), log: lines.log)
                 limiter.guardProcess?.waitUntilReady()
-                let (planes, obstacle) = (limiter.planes, limiter.guardProcess?.obstacle)
+                let (planes, obstacle) = (limiter.planes, limiter.memory.obstacle)
                 #expect(planes == [.police, .window, .pace])
                 #expect(obstacle?.hasPrefix("can't create device thr-\(getpid()): File exists") == true)
                 _ = limiter.end(.keep)

@@ -15,7 +15,7 @@ import Testing
         let group = try TestCgroup()
         try group.make("between/base")
         let foreign = try ForeignProgram("somebody", on: try group.open(), .down)
-        let cgroup = try RunCgroup(in: try group.open("between/base")) { _, _ in }
+        let cgroup = try RunCgroup(in: try group.open("between/base"), log: .silent)
         #expect(
             explain(refused, cgroup, .ingress).description.hasPrefix(
                 "can't attach throttle_down: Operation not permitted; program \(foreign.id) (somebody) is attached to"
@@ -28,7 +28,7 @@ import Testing
         try group.make("base")
         _ = try ForeignProgram("far", on: try group.open(), .up, flags: UInt32(BPF_F_ALLOW_MULTI))
         let near = try ForeignProgram("near", on: try group.open("base"), .up, flags: UInt32(BPF_F_ALLOW_MULTI))
-        let cgroup = try RunCgroup(in: try group.open("base")) { _, _ in }
+        let cgroup = try RunCgroup(in: try group.open("base"), log: .silent)
         let found = obstacles(to: cgroup, .egress)
         #expect(found.map(\.path) == [group.path + "/base"])
         #expect(found.map(\.1.id) == [near.id])
@@ -39,7 +39,7 @@ import Testing
     @Test func `other errors are not blamed on programs`() throws {
         let group = try TestCgroup()
         _ = try ForeignProgram("somebody", on: try group.open(), .down)
-        let cgroup = try RunCgroup(in: try group.open()) { _, _ in }
+        let cgroup = try RunCgroup(in: try group.open(), log: .silent)
         let error = SystemError("attach", "throttle_down", errno: .argListTooLong)
         #expect(explain(error, cgroup, .ingress).description == "can't attach throttle_down: Argument list too long")
     }

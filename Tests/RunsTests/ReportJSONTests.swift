@@ -79,8 +79,8 @@ private enum JSON: Decodable, Equatable {
         let ofDownloads = traffic.union(ReportJSONTests.ofDownloads)
         #expect(document["download"]?.keys == ofDownloads.union(ReportJSONTests.trafficSometimes))
         #expect(document["upload"]?.keys == traffic.union(ReportJSONTests.ofUploads))
-        report.id = nil
-        report.method = nil
+        report.subject.id = nil
+        report.subject.method = nil
         report.outcome = nil
         #expect(try parse(report).keys == ReportJSONTests.always)
     }
@@ -103,7 +103,7 @@ private enum JSON: Decodable, Equatable {
         let download = document["download"]
         for (found, expected) in [
             (document["schema"], .unsigned(1)), (document["id"], .string("4711")),
-            (document["name"], .string("wget")), (document["command"], .array(report.command.map(JSON.string))),
+            (document["name"], .string("wget")), (document["command"], .array(report.subject.command.map(JSON.string))),
             (document["exit_status"], .unsigned(7)), (document["elapsed_seconds"], .number(1.5)),
             (document["mode"], .string("auto")), (document["attach_method"], .string("link")),
             (document["count"], .string("wire")), (document["burst_seconds"], .number(0.2)),

@@ -11,10 +11,9 @@ func makeReport(
 ) -> Report {
     var plan = RunPlan()
     (plan.rates, plan.counting, plan.name) = (Rates(down: down, up: up), counting, name)
-    var report = Report(plan, Command(lastWords: 1))
-    report.id = "4711"
-    report.method = .link
-    return report
+    var subject = plan.subject(Command(lastWords: 1))
+    (subject.id, subject.method) = ("4711", .link)
+    return Report(subject, plan.limits)
 }
 
 extension Counters {
@@ -122,7 +121,7 @@ func makePlaneCounters() -> PlaneCounters {
         #expect(report.verdict(report.down) == .notThrottled)
         report.hasMoved = false
         #expect(report.verdict(report.down) == .throttled)
-        report.id = nil
+        report.subject.id = nil
         #expect(report.verdict(report.down) == .notThrottled)
         #expect(report.verdict(report.up) == .unlimited)
     }

@@ -97,7 +97,7 @@ import Units
 
     @Test func `a run without a name has the command's`() {
         let report = makeReport(name: nil)
-        #expect(report.name == report.command[0])
-        #expect(report.command.count == 1)
+        #expect(report.subject.name == report.subject.command[0])
+        #expect(report.subject.command.count == 1)
     }
 }

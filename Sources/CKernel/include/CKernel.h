@@ -62,12 +62,8 @@ struct kernel_signal {
 	pid_t sender;
 };
 
-/*
- * Takes the next signal, which it waits for so long (-1: without end), or until `other` can be read or
- * `changing` has changed, as kernel_await() has it. Returns 1; 0 where there is none; -1 with errno.
- */
-int kernel_next_signal(int fd, int other, int changing, int milliseconds,
-		       struct kernel_signal *_Nonnull signal);
+/* Takes the next signal. Returns 1; 0 where there is none; -1 with errno. */
+int kernel_next_signal(int fd, struct kernel_signal *_Nonnull signal);
 
 /* Whether a signal has come that is to end us, and that the caller doesn't ignore; errno is EINTR then. All
  * stay pending. */
@@ -105,13 +101,6 @@ void kernel_die_by(int signal);
  * process with one thread. Returns as fork(2), which Swift doesn't have.
  */
 pid_t kernel_fork_apart(const int *_Nonnull keep, int count);
-
-/*
- * Waits at most `milliseconds` (-1: without end) until one of three descriptors can be read (bits 0 to 2),
- * or a file has changed since it was last read (bit 3), as cgroup.events does: poll(2) for POLLPRI. A
- * descriptor of -1 is none. Returns 0 where nothing has happened; -1 with errno.
- */
-int kernel_await(int first, int second, int third, int changing, int milliseconds);
 
 /* What one packet takes. */
 #define KERNEL_MAX_FDS 16

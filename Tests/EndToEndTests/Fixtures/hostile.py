@@ -15,9 +15,15 @@ RECORD = {
     "schema": 1, "id": "1", "name": "wget", "command": ["wget", "x"], "pid": 1, "cgroup": "/x",
     "network_namespace": 1, "started": int(time.time()),
 }
-DIRECTION = {"passed_payload_bytes": 1, "passed_wire_bytes": 1}
+DIRECTION = {
+    "achieved_bytes_per_second": 1, "verdict": "unlimited", "averaged_seconds": 1, "program_calls": 1, "passed_packets": 1,
+    "passed_payload_bytes": 1, "passed_wire_bytes": 1, "dropped_packets": 0, "dropped_payload_bytes": 0,
+    "dropped_packet_share": 0, "exempt_packets": 0, "exempt_bytes": 0,
+}
 REPORT = {
-    "elapsed_seconds": 1, "planes": ["police"], "count": "payload", "download": DIRECTION, "upload": DIRECTION,
+    "schema": 1, "name": "x", "command": ["x"], "elapsed_seconds": 1, "mode": "auto", "planes": ["police"],
+    "count": "payload", "burst_seconds": 1, "not_throttled": False, "left_behind": 0, "linger": "keep", "warnings": [],
+    "download": DIRECTION, "upload": DIRECTION,
 }
 KEPT = []
 

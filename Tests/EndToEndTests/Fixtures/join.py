@@ -7,7 +7,7 @@ import sys
 
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(sys.argv[1])
-connection.send(b'{"join":true,"text":false}')
+connection.send(b'{"join":{}}')
 connection.shutdown(socket.SHUT_WR)
 _, descriptors, _, _ = socket.recv_fds(connection, 100, 16)
 budget, table = descriptors

@@ -9,3 +9,13 @@ public enum Plane: String, Sendable, CaseIterable {
     /// Downloads wait in a queue.
     case shape
 }
+
+/// How downloads are limited.
+public enum Mode: String, Sendable, CaseIterable {
+    /// By a queue where there can be one.
+    case auto
+    /// By a queue, or not at all.
+    case shape
+    /// Without touching a device: by TCP's windows and by dropping.
+    case police
+}

@@ -1,0 +1,93 @@
+import CKernel
+import Cgroups
+import Commands
+import Glibc
+import Kernel
+import Logging
+import Programs
+import Records
+import SystemPackage
+
+/// The guard's life, from its fork on.
+struct GuardLife {
+    let plan: RunPlan
+    let command: Command
+    let kernel: KernelVersion
+    let memory: RunMemory
+    let member: Membership?
+    let channel: Channel
+    /// throttle hears it.
+    let log: Logger
+    /// The process ID of throttle.
+    let parent: pid_t
+
+    func work(
+        _ programs: borrowing ProgramSet, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
+    ) {
+        // Loaded beside what throttle sets up.
+        let loaded = load(programs)
+        do {
+            guard let hold = try inherit(base, records) else { return sweep(base, records) }
+            try keep(hold, loaded, records)
+            // What couldn't be removed is tried once more, as if a dead run had left it.
+            if plan.sweep.isOn { sweep(base, records) }
+        } catch {
+            // throttle hears this, and goes on without us.
+            obstruct(error)
+        }
+    }
+
+    /// Does without planes.
+    private func obstruct(_ error: any Error) {
+        memory.obstacle = "\(error)"
+        log.info("not shaped: \(error)")
+    }
+
+    private func load(_ programs: borrowing ProgramSet) -> PlaneSet? {
+        do {
+            return try PlaneSet(sharing: programs)
+        } catch {
+            obstruct(error)
+            return nil
+        }
+    }
+
+    /// Takes over what is to be guarded; nil where throttle has failed to set it up, or has ended before.
+    private func inherit(
+        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
+    ) throws(SystemError) -> RunHold? {
+        switch try channel.receive() {
+        case .take(let handover): return try RunHold(inheriting: handover, base, records, log)
+        case .end:
+            // It may wait for our last word before it undoes what it did.
+            channel.hangUp()
+            return nil
+        case nil: return nil
+        }
+    }
+
+    /// Holds the run to its end.
+    private func keep(
+        _ hold: consuming RunHold, _ loaded: consuming PlaneSet?, _ records: RecordDirectory?
+    ) throws(SystemError) {
+        var loop = try GuardLoop(self, hold, records)
+        loop.setUp(loaded)
+        plan.sweep.records(records)
+        loop.run()
+        loop.stop()
+        // What couldn't be taken down is tried once more, as if a dead run had left it.
+        if plan.mode != .police && memory.rates.down != .unlimited { plan.sweep.queues(log) }
+        channel.finish()
+    }
+
+    /// Removes what is left of the run: by throttle, where it was killed while it set that up, or by a removal that
+    /// failed.
+    private func sweep(_ base: borrowing CgroupDirectory, _ records: RecordDirectory?) {
+        // Its locks last until it is gone altogether.
+        while getppid() == parent && base.hasRun(of: parent) { usleep(1000) }
+        // Where it lives, leftovers are to be reported.
+        let sweep = Sweep(isOn: plan.sweep.isOn || getppid() != parent)
+        sweep.cgroups(base, log)
+        sweep.records(records)
+    }
+}

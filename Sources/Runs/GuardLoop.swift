@@ -1,0 +1,168 @@
+import Cgroups
+import Glibc
+import Kernel
+import Logging
+import Programs
+import Records
+import SystemPackage
+import Units
+
+/// What a guard does while the run lives: keeps its planes right, tells its group what it wants, and answers.
+struct GuardLoop: ~Copyable {
+    // Destroyed in this order.
+    private let control: ControlSocket?
+    private var planes: Planes?
+    private let events: CgroupEvents
+    private let hold: RunHold
+    private let life: GuardLife
+    private let memory: RunMemory
+    private let log: Logger
+    private let began = Host.monotonicNanoseconds
+
+    init(
+        _ life: GuardLife, _ hold: consuming RunHold, _ records: RecordDirectory?
+    ) throws(SystemError) {
+        // Who asks already is answered when the planes are up.
+        control = GuardLoop.listen(hold.recordName, records, life.log)
+        let parent = hold.cgroup.parent.path
+        events = try attempting("watch", parent) { () throws(Errno) in try hold.cgroup.parent.events() }
+        self.hold = hold
+        self.life = life
+        memory = life.memory
+        log = life.log
+    }
+
+    /// Where `throttle set` and the like reach the run; nil where it isn't recorded.
+    private static func listen(_ name: String?, _ records: RecordDirectory?, _ log: Logger) -> ControlSocket? {
+        guard let records, let name else { return nil }
+        do {
+            return try ControlSocket(of: name, in: records)
+        } catch {
+            log.info("\(error)")
+            return nil
+        }
+    }
+
+    /// Sets the planes up, as far as that is possible.
+    mutating func setUp(_ loaded: consuming PlaneSet?) {
+        if let loaded {
+            do {
+                planes = try Planes(
+                    memory, life.plan.mode, life.kernel, loaded, hold.cgroup, hold.method, life.plan.sweep, log)
+            } catch {
+                memory.obstacle = "\(error)"
+                log.info("not shaped: \(error)")
+            }
+        }
+        tellPlanes()
+        // In any case, as throttle may wait for it.
+        life.channel.say(.ready)
+        memory.holdConnections(milliseconds: 0)
+    }
+
+    private func tellPlanes() {
+        let names = memory.planes.map(\.rawValue).sorted() + ["police"]
+        log.info("mode \(life.plan.mode): \(names.joined(separator: " ")) (attached by \(hold.method))")
+    }
+
+    /// Takes down what throttle doesn't.
+    mutating func stop() {
+        life.member?.leave()
+        planes?.stop()
+        planes = nil
+    }
+
+    /// Goes on until throttle ends the run; or until nothing runs any more, where it has left the run to us or was killed.
+    mutating func run() {
+        enum Event { case line, devices, control, cgroup }
+        var isAlone = false
+        while !isAlone || events.isPopulated {
+            var poller = Poller<Event>()
+            if isAlone {
+                poller.addChange(of: events.descriptor, .cgroup)
+            } else {
+                poller.add(life.channel.descriptor, .line)
+            }
+            poller.add(control?.descriptor ?? -1, .control)
+            let (watch, step) = planes?.waiting ?? (-1, nil)
+            poller.add(watch, .devices)
+            poller.wake(at: step)
+            if life.member != nil { poller.wake(at: Host.monotonicNanoseconds + 100_000_000) }
+            let ready = poller.wait()
+            if ready.contains(.line) {
+                if case .end = try? life.channel.receive() { return }
+                isAlone = true
+            }
+            if ready.contains(.control) { control?.answer { answer($0) } }
+            tend()
+        }
+    }
+
+    /// Does what is to be done every so often.
+    private mutating func tend() {
+        planes?.step()
+        if life.member?.step(isWaiting: planes?.isWaiting ?? false) == true { follow(retries: false) }
+    }
+
+    /// Limits the run to what it may use now.
+    private mutating func follow(retries: Bool) {
+        memory.rates = life.member?.share ?? memory.asked
+        planes?.follow(retries: retries)
+    }
+}
+
+/// Answers.
+extension GuardLoop {
+    private mutating func answer(_ request: ControlRequest) -> ControlAnswer {
+        switch request {
+        case .report(let asText): return ControlAnswer((asText ? report.text : report.json) + "\n")
+        case .join:
+            // What another run needs to join the group.
+            return life.member.map { ControlAnswer("joined", descriptors: $0.descriptors) }
+                ?? refusal("it is in no group")
+        case .set(let down, let up):
+            return change(to: memory.asked.changed(down: down, up: up))
+        case .setGroup(let down, let up):
+            guard let group = memory.group else { return refusal("it is in no group") }
+            group.rates = group.rates.changed(down: down, up: up)
+            follow(retries: true)
+            return ControlAnswer(ControlChange(down: group.rates.down, up: group.rates.up))
+        }
+    }
+
+    private func refusal(_ text: String) -> ControlAnswer {
+        ControlAnswer(ControlChange(down: .unlimited, up: .unlimited, refusal: text))
+    }
+
+    /// Limits the run to what its user asks for now; where it is to be shaped or not at all, only if it can be.
+    private mutating func change(to asked: Rates) -> ControlAnswer {
+        let before = memory.asked
+        memory.asked = asked
+        follow(retries: true)
+        if life.plan.mode == .shape, let obstacle = memory.obstacle {
+            memory.asked = before
+            follow(retries: false)
+            return refusal("can't shape downloads: \(obstacle)")
+        }
+        hold.note(asked)
+        tellPlanes()
+        let most = memory.mostRates
+        return ControlAnswer(ControlChange(down: most.down, up: most.up, obstacle: memory.obstacle))
+    }
+
+    private var report: Report {
+        var subject = life.plan.subject(life.command)
+        (subject.id, subject.method) = (hold.cgroup.id, hold.method)
+        var report = Report(subject, memory, life.member)
+        report.end(nil, after: Host.monotonicNanoseconds - began)
+        return report
+    }
+}
+
+extension Rates {
+    /// With these bytes per second instead, 0 for no limit; nil: as before.
+    fileprivate func changed(down: UInt64?, up: UInt64?) -> Rates {
+        Rates(
+            down: down.map(Rate.init(bytesPerSecond:)) ?? self.down, up: up.map(Rate.init(bytesPerSecond:)) ?? self.up)
+    }
+}

@@ -1,0 +1,155 @@
+import CKernel
+import Cgroups
+import Commands
+import Glibc
+import Kernel
+import Logging
+import Programs
+import Records
+
+/// The process that holds all of a run, too, and keeps its planes up. The command waits for none of that work; where
+/// throttle is killed, or leaves processes of the command's behind, the guard keeps them limited to their end; and
+/// however it ends itself, nothing of it stays. It is forked before there is anything to guard. The line to it closes with
+/// the last reference: that is when it hears that we have undone all that we did.
+final class GuardProcess {
+    private enum State {
+        /// It sets the planes up.
+        case starting
+        case up
+        /// It takes them down.
+        case ending
+        /// It holds the run alone, or has ended.
+        case gone
+    }
+
+    private var state = State.starting
+    private var line: Descriptor?
+    private let pid: pid_t
+    private let memory: RunMemory
+    private let log: Logger
+
+    /// Forks the guard of a run in `base`, which waits for what it is to guard.
+    init(
+        _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ member: Membership?, log: Logger
+    ) throws(SystemError) {
+        self.log = log
+        memory = programs.memory
+        var ends: [CInt] = [-1, -1]
+        let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
+        guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
+        // Long enough for all that the guard does before a transfer may begin, as a congestion window that has grown
+        // without it isn't reduced; short where it dies over it.
+        if memory.rates != .unlimited { memory.holdConnections(milliseconds: 200) }
+        var own = [ends[1], base.descriptor.rawValue] + programs.mapDescriptors
+        if let records { own.append(records.descriptor.rawValue) }
+        if let member { own += member.descriptors }
+        own.sort()
+        let life = GuardLife(
+            plan: plan, command: command, kernel: kernel, memory: memory, member: member,
+            channel: Channel(descriptor: ends[1]), log: Channel(descriptor: ends[1]).logger(log.logLevel),
+            parent: getpid())
+        pid = kernel_fork_apart(own, CInt(own.count))
+        if pid == 0 {
+            life.work(programs, base, records)
+            _exit(0)
+        }
+        close(ends[1])
+        line = Descriptor(owning: ends[0])
+        if pid < 0 { throw SystemError("start", "the guard process") }
+    }
+
+    deinit {
+        end()
+        line = nil
+        if state == .ending && mustBeReaped { waitpid(pid, nil, 0) }
+    }
+
+    /// Whether it would be seen after us: by the run that we are in, which counts what its command leaves behind, or by all
+    /// where process 1 of a container doesn't reap.
+    private var mustBeReaped: Bool { RunCgroup.isCallerInside || !Host.isInInitialProcessNamespace }
+
+    private var descriptor: CInt {
+        switch line {
+        case .some(let line): line.rawValue
+        case nil: -1
+        }
+    }
+
+    /// Readable when the guard has something to say; -1 where nothing is heard of it any more.
+    var input: CInt { isAlive ? descriptor : -1 }
+
+    /// Whether it keeps the planes up, and would hold the run without us.
+    var isAlive: Bool { state == .starting || state == .up }
+
+    /// Gives the guard its part in the run.
+    func take(_ hold: borrowing RunHold) throws(SystemError) { try hold.handOver(to: descriptor) }
+
+    /// Leaves what is left of the run to the guard.
+    func leave() {
+        state = .gone
+        line = nil
+    }
+
+    /// Makes the guard take the planes down, and waits for that only where its words are wanted, or where it would end
+    /// with us, as process 1 of a pid namespace.
+    func end() {
+        guard isAlive else { return }
+        state = .ending
+        ToGuard.sendEnd(to: descriptor)
+        if log.logLevel == .debug || getpid() == 1 { while hear() {} }
+    }
+
+    /// Waits until the planes are set up, or can't be.
+    func waitUntilReady() {
+        while state == .starting, hear() {}
+        if state == .starting { takeOver() }
+    }
+
+    /// Takes in one message. Returns whether more may follow.
+    func listen() -> Bool {
+        if hear() { return true }
+        if isAlive {
+            log.warning("the guard process was ended: from now on only police holds the limits")
+            takeOver()
+        }
+        return false
+    }
+
+    /// Takes in what has come, without waiting.
+    func drain() {
+        while isAlive, !isSilent, listen() {}
+    }
+
+    private var isSilent: Bool {
+        var poller = Poller<Void>()
+        poller.add(descriptor, ())
+        poller.wake(at: 0)
+        return poller.wait().isEmpty
+    }
+
+    private func hear() -> Bool {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        let count = recv(descriptor, &buffer, buffer.count, 0)
+        guard count > 0 else { return false }
+        switch FromGuard(decoding: buffer.prefix(count)) {
+        case .ready: if state == .starting { state = .up }
+        case .log(let level, let text): log.log(level: level, "\(text)")
+        }
+        return true
+    }
+
+    /// Does without the guard, which somebody has killed, or which can't be heard any more.
+    private func takeOver() {
+        leave()
+        if memory.planes.contains(.shape) { memory.obstacle = "the guard process was ended" }
+        memory.planes = []
+        memory.useQueue(0)
+        // Its claim to the queue lasts until it is gone altogether.
+        kill(pid, SIGKILL)
+        waitpid(pid, nil, 0)
+        Sweep().queues(log)
+        // Nobody tells the run's share of its group any more: the group's budget holds.
+        memory.rates = memory.asked
+    }
+}

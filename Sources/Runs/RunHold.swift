@@ -1,0 +1,85 @@
+import Cgroups
+import Glibc
+import Kernel
+import Logging
+import Programs
+import Records
+import SystemPackage
+
+/// All of a run that outlives the process which set it up: its cgroups, record and programs. throttle has it, and the
+/// guard, too. Its scope removes it.
+struct RunHold: ~Copyable {
+    // Destroyed in this order: the last made goes first.
+    private var attachments: Attachments
+    private var record: RecordFile?
+    private(set) var cgroup: RunCgroup
+    /// How programs were attached.
+    let method: AttachMethod
+
+    /// What this process made.
+    init(
+        _ cgroup: consuming RunCgroup, _ record: consuming RecordFile?, _ attachments: consuming Attachments,
+        _ method: AttachMethod
+    ) {
+        self.attachments = attachments
+        self.record = record
+        self.cgroup = cgroup
+        self.method = method
+    }
+
+    /// What another process made below `base`.
+    init(
+        inheriting handover: consuming Handover, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?,
+        _ log: Logger
+    ) throws(SystemError) {
+        guard let lock = handover.takeFirst(), let copy = try? base.descriptor.copy() else {
+            throw SystemError("take over", "the run", errno: .invalidArgument)
+        }
+        let cgroup = try RunCgroup(
+            sharing: lock, named: handover.cgroup, in: CgroupDirectory(copy, base.path), log: log)
+        var record: RecordFile?
+        if let name = handover.record, let lock = handover.takeFirst(), let records {
+            record = try RecordFile(sharing: lock, named: name, in: records)
+        }
+        let method = handover.method
+        self.init(cgroup, record, Attachments(sharing: handover.takeRest()), method)
+    }
+
+    /// Gives another process, at the other end of a socket, its part in all this.
+    func handOver(to socket: CInt) throws(SystemError) {
+        var descriptors = [cgroup.parent.descriptor.rawValue]
+        var name: String?
+        switch record {
+        case .some(let record):
+            name = record.name
+            descriptors.append(record.descriptor)
+        case nil: break
+        }
+        try ToGuard.sendHandover(
+            cgroup: cgroup.parent.name, record: name, method, descriptors + attachments.links, to: socket)
+    }
+
+    /// The name of its record; nil where it isn't recorded.
+    var recordName: String? {
+        switch record {
+        case .some(let record): record.name
+        case nil: nil
+        }
+    }
+
+    /// Writes down what the run is asked for now. Nobody reads that while its guard answers, so a failure is no more than
+    /// that.
+    func note(_ asked: Rates) {
+        switch record {
+        case .some(let record): record.change(down: asked.down.bytesPerSecond, up: asked.up.bytesPerSecond)
+        case nil: break
+        }
+    }
+
+    /// Takes our hands off: another process has it all, too.
+    mutating func leave() {
+        attachments.leave()
+        record?.leave()
+        cgroup.leave()
+    }
+}

@@ -1,0 +1,133 @@
+import Cgroups
+import Commands
+import Kernel
+import Logging
+import Programs
+import Records
+import Units
+
+/// The steps of a set-up, in their order.
+extension Limiter {
+    /// The cgroup to make the run's in, without what dead runs left there.
+    static func base(_ plan: RunPlan, _ log: Logger) throws(SetupError) -> CgroupDirectory {
+        try setting { () throws(SystemError) in
+            let base =
+                if let path = plan.cgroupParent { try CgroupDirectory(opening: path) } else {
+                    try CgroupDirectory.ofCaller()
+                }
+            plan.sweep.cgroups(base, log)
+            return base
+        }
+    }
+
+    /// Where runs are recorded. Without it, the limit still holds.
+    static func records(_ log: Logger) -> RecordDirectory? {
+        do {
+            return try RecordDirectory.ofCaller()
+        } catch {
+            log.info("\(unrecorded): \(error)")
+            return nil
+        }
+    }
+
+    private static let unrecorded = "not recorded, so not known to throttle cleanup"
+
+    /// Writes down what runs here, for `throttle list`, `cleanup` and the like, and for those who join its group.
+    static func record(
+        _ plan: RunPlan, _ command: Command, _ cgroup: borrowing RunCgroup, _ member: Membership?,
+        in records: RecordDirectory?, _ log: Logger
+    ) throws(SetupError) -> RecordFile? {
+        guard let records else { return nil }
+        let text = RunRecord(
+            id: cgroup.id, name: plan.name ?? command.words[0], command: command.words, cgroup: cgroup.parent.path,
+            down: plan.rates.down.bytesPerSecond, up: plan.rates.up.bytesPerSecond, group: member?.name)
+        do throws(SystemError) {
+            let record = try records.record(text.id)
+            try record.write(text)
+            return record
+        } catch {
+            // Nobody would find this run's budget, and the next one would begin another.
+            if let group = text.group { throw SetupError("can't join group '\(group)': \(error)") }
+            log.info("\(unrecorded): \(error)")
+            return nil
+        }
+    }
+
+    static func load(
+        _ plan: RunPlan, _ kernel: KernelVersion, _ entry: GroupEntry?, _ log: Logger
+    ) throws(SetupError) -> ProgramSet {
+        do throws(LoadError) {
+            let programs = try ProgramSet(
+                for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none)
+            log.debug("loaded the programs \(ProgramSet.variant(for: kernel))")
+            return programs
+        } catch {
+            for line in error.log { log.debug("\(line)") }
+            throw SetupError(error)
+        }
+    }
+
+    /// Makes the run one of its group, and holds it to what that lets it have.
+    static func join(
+        _ entry: GroupEntry?, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
+    ) throws(SetupError) -> Membership? {
+        guard let entry, let budget = memory.group else {
+            if let group = plan.group { log.info("in group '\(group)' already, by a run around this one") }
+            return nil
+        }
+        do throws(SystemError) {
+            let member = try Membership(entry, memory, budget)
+            memory.rates = member.share
+            log.info("one of \(member.runs) in group '\(member.name)'")
+            return member
+        } catch {
+            throw SetupError(error)
+        }
+    }
+
+    /// Starts what makes the limit lossless, and outlives us. Without it, it still holds.
+    static func startGuard(
+        _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ member: Membership?, _ log: Logger
+    ) throws(SetupError) -> GuardProcess? {
+        do {
+            return try GuardProcess(plan, command, kernel, programs, base, records, member, log: log)
+        } catch {
+            return try doWithoutGuard(plan, error, log)
+        }
+    }
+
+    /// Hands the guard its part in the run, and waits for the queue where there is to be nothing else. Returns the guard; nil
+    /// where there is none.
+    static func share(
+        _ hold: borrowing RunHold, with guardProcess: GuardProcess?, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
+    ) throws(SetupError) -> GuardProcess? {
+        // Without one, the group's budget is what holds.
+        guard let guardProcess else {
+            memory.rates = memory.asked
+            return nil
+        }
+        do {
+            try guardProcess.take(hold)
+        } catch {
+            guardProcess.leave()
+            memory.rates = memory.asked
+            return try doWithoutGuard(plan, error, log)
+        }
+        if plan.mode == .shape && memory.rates.down != .unlimited {
+            guardProcess.waitUntilReady()
+            guard memory.planes.contains(.shape) else {
+                throw SetupError("can't shape downloads: \(memory.obstacle ?? "the guard process has ended")")
+            }
+        }
+        return guardProcess
+    }
+
+    private static func doWithoutGuard(
+        _ plan: RunPlan, _ error: SystemError, _ log: Logger
+    ) throws(SetupError) -> GuardProcess? {
+        if plan.mode == .shape { throw SetupError(error) }
+        log.warning("\(error): nothing but police holds the limits, and that only while throttle lives")
+        return nil
+    }
+}

@@ -1,0 +1,39 @@
+import Cgroups
+import Devices
+import Kernel
+import Logging
+import Programs
+import Records
+
+/// Removes what dead runs left, on the way of a live one.
+struct Sweep {
+    /// Whether it does anything: not where leftovers are to be reported.
+    var isOn = true
+
+    func cgroups(_ base: borrowing CgroupDirectory, _ log: Logger) {
+        guard isOn else { return }
+        for name in base.sweep() { log.debug("removed cgroup \(base.path)/\(name), left by a dead run") }
+    }
+
+    /// Those of other network namespaces tell `throttle cleanup` where to look, as long as these are there.
+    func records(_ records: RecordDirectory?) {
+        guard isOn, let records else { return }
+        let here = Host.networkNamespace
+        records.removeDead { _, record in
+            guard let record, record.network_namespace != here else { return true }
+            return Host.present([record.network_namespace]).isEmpty
+        }
+    }
+
+    /// In this network namespace.
+    func queues(_ log: Logger) {
+        guard isOn, let dead = try? DeadQueues(filterName: PlaneSet.matchName) else { return }
+        for leftover in dead.leftovers(isRemoving: true) {
+            if let failure = leftover.failure {
+                log.warning("\(failure)")
+            } else {
+                log.debug("removed \(leftover.description), left by a dead run")
+            }
+        }
+    }
+}
