@@ -95,6 +95,31 @@ import Testing
         #expect(try bpftool.attachments(lab.cgroup.path).map(\.id) == [id])
     }
 
+    /// strace(1) has the kernel say so, as a cgroup that was made just now has no programs.
+    @Test func fullParentCostsTheWitnessAndThatIsReported() throws {
+        let words = throttle("-d", "50k", "--stats=json", "--stats-file", "stats")
+        let tracing = ["strace", "-D", "-qq", "-o", "\(lab.folder)/trace", "-e", "trace=bpf"]
+        try lab.require(tracing + words + ["true"])
+        let calls = try String(decoding: lab.content("trace"), as: UTF8.self).split(separator: "\n")
+        // It is what is attached first.
+        let number =
+            try #require(calls.firstIndex { $0.hasPrefix("bpf(BPF_LINK_CREATE, {") && $0.contains("INET") }) + 1
+        let failing = tracing + ["-e", "inject=bpf:error=E2BIG:when=\(number)"]
+        let child = try lab.start(failing + words + ["sh", "-c", "echo ready; read x"], input: .pipe)
+        try child.waitForOutput("ready")
+        #expect(child.stderr.contains("has 64 programs already: going on without the witness"))
+        let asking = [throttlePath, "stats", "\(child.pid)", "--json"]
+        #expect(poll { (try? lab.require(asking)) != nil })
+        let during = try Stats(lab.require(asking))
+        child.closeInput()
+        _ = try child.wait()
+        for stats in try [during, lab.stats()] {
+            for traffic in [stats.download, stats.upload] {
+                #expect(traffic.witness_packets == nil && traffic.witness_bytes == nil)
+            }
+        }
+    }
+
     @Test(arguments: ["auto", "link", "legacy"])
     func exclusiveForeignProgramIsNamed(_ method: String) throws {
         let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: nil)

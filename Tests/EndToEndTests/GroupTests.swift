@@ -322,6 +322,35 @@ import Testing
         first.closeInput()
         _ = try first.wait()
     }
+
+    /// Its group's budget holds it alone then, and that is the present one.
+    @Test func runThatLostItsGuardGetsWhatItsGroupIsGivenLater() throws {
+        let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
+        let first = try lab.start(
+            throttle("-g", group, "-d", "300k") + ["sh", "-c", "echo ready; read x"], input: .pipe)
+        try first.waitForOutput("ready")
+        let fetching = ["curl", "-sSf", "-o", "copy", server.url(NetworkPair.farAddress)]
+        let others = lab.cgroup.processes
+        let child = try lab.start(network.near.entry + throttle("-g", group, "--stats=json") + fetching)
+        #expect(poll { ((try? stats(child))?.download.passed_payload_bytes ?? 0) > 100_000 })
+        for pid in lab.cgroup.processes where pid != child.pid && !others.contains(pid) { kill(pid, SIGKILL) }
+        #expect(poll { child.stderr.contains("the guard process was ended") })
+        // The run takes over only then.
+        usleep(500_000)
+        for limit in [1_500_000, 600_000] {
+            try lab.require([throttlePath, "set", "-g", group, "-d", "\(limit)"])
+            usleep(500_000)
+            let before = try lab.content("copy").count
+            usleep(2_500_000)
+            let rate = try Double(lab.content("copy").count - before) / 2.5
+            #expect(0.6...1.2 ~= rate / Double(limit), "\(rate) of \(limit)")
+        }
+        child.send(SIGTERM)
+        let json = try child.wait().stderr.split(separator: "\n").last ?? ""
+        #expect(try Stats(String(json)).download.limit_bytes_per_second == 600_000)
+        first.closeInput()
+        _ = try first.wait()
+    }
 }
 
 extension Child {

@@ -206,4 +206,51 @@ import Testing
         #expect(lines.count == 150 && lines.contains { $0.hasSuffix("killed 9") })
         #expect(poll { (try? everything()) == before && lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
+
+    /// Ten times a second each would keep a laptop awake.
+    @Test func guardsOfIdleRunsSleep() throws {
+        let group = "idle-\(getpid())-\(Lab.nextNumber())"
+        let options = [["-d", "1M"], ["-u", "1M"], ["-d", "1M", "-g", group], ["-d", "1M", "--mode", "police"]]
+        let runs = try options.map { options in
+            try lab.start(namespace.entry + [throttlePath, "run"] + options + ["--", "sleep", "30"])
+        }
+        for run in runs {
+            #expect(poll { (try? lab.run([throttlePath, "stats", "\(run.pid)"]).ending) == .exited(0) })
+        }
+        usleep(1_500_000)
+        let guards = lab.cgroup.processes.filter { pid in !runs.contains { $0.pid == pid } }
+        #expect(guards.count == runs.count)
+        let before = guards.map(wakeUps)
+        usleep(3_000_000)
+        let counts = zip(guards, before).map { wakeUps($0) - $1 }
+        #expect(counts.reduce(0, +) < 8, "\(counts)")
+        for run in runs { run.send(SIGTERM) }
+        for run in runs { #expect(try run.wait().ending == .killed(SIGTERM)) }
+    }
+
+    /// How often a process has slept.
+    private func wakeUps(_ pid: pid_t) -> Int {
+        let status = (try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)) ?? ""
+        return status.firstMatch(of: /\nvoluntary_ctxt_switches:\s*([0-9]+)/).flatMap { Int($0.1) } ?? 0
+    }
+
+    private static let reapsNobody = #"""
+        import os, sys, time
+        child = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        time.sleep(1)
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            if pid != str(os.getpid()):
+                print(open(f"/proc/{pid}/stat").read())
+        """#
+
+    /// As in containers whose first process is no init.
+    @Test func noGuardIsLeftWhereProcessOneReapsNobody() throws {
+        let inside = ["unshare", "-fp", "--mount-proc", "python3", "-c", GuardTests.reapsNobody]
+        for options in [["-d", "50k"], ["-u", "50k"], ["-d", "50k", "--mode", "police"]] {
+            let words = [throttlePath, "run"] + options + ["--", "sh", "-c", "sleep 0.2; exit 3"]
+            let said = try lab.require(namespace.entry + inside + words)
+            #expect(said == "3\n", "\(said)")
+        }
+    }
 }

@@ -150,4 +150,77 @@ import Testing
         let links = try lab.require(["ip", "-n", namespace.name, "-br", "link"])
         #expect(links.matches(of: /thr-[0-9]+/).count == 2)
     }
+
+    /// Starts a run that waits, of whose queue somebody has the name.
+    private func startWithoutQueue(in namespace: Namespace, _ options: String...) throws -> Child {
+        let words = [throttlePath, "run"] + options + ["--stats=json", "--stats-file", "stats", "--"]
+        let waiting = ["sh", "-c", "echo ready; read x"]
+        let child = try lab.start(namespace.entry + takingTheQueuesName(words + waiting), input: .pipe)
+        try child.waitForOutput("ready")
+        #expect(poll { (try? report(of: child)) != nil })
+        return child
+    }
+
+    private func report(of child: Child) throws -> Stats {
+        try Stats(lab.require([throttlePath, "stats", "\(child.pid)", "--json"]))
+    }
+
+    @Test func queueThatSetCouldGetIsInTheLastReport() throws {
+        let namespace = try Namespace(lab)
+        let child = try startWithoutQueue(in: namespace, "--down", "50k")
+        #expect(try #require(report(of: child).shape_obstacle).contains("has that name"))
+        try lab.require(["ip", "-n", namespace.name, "link", "delete", "thr-\(child.pid)"])
+        try lab.require([throttlePath, "set", "\(child.pid)", "--down", "80k"])
+        let during = try report(of: child)
+        #expect(during.planes == ["police", "shape", "window"] && during.shape_obstacle == nil)
+        child.closeInput()
+        _ = try child.wait()
+        let stats = try lab.stats()
+        #expect(stats.planes == ["police", "shape", "window"] && stats.shape_obstacle == nil)
+        #expect(stats.download.limit_bytes_per_second == 80_000)
+    }
+
+    @Test func limitThatCannotBeShapedIsNotSetInModeShape() throws {
+        let namespace = try Namespace(lab)
+        let child = try startWithoutQueue(in: namespace, "--up", "1M", "--mode", "shape")
+        for options in [["--down", "50k"], ["--down", "50k", "--up", "2M"]] {
+            let completed = try lab.run([throttlePath, "set", "\(child.pid)"] + options)
+            #expect(completed.ending == .exited(125) && completed.stdout == "")
+            #expect(completed.stderr.contains("can't shape downloads") && completed.stderr.contains("has that name"))
+            #expect(completed.stderr.split(separator: "\n").count == 1)
+            let stats = try report(of: child)
+            #expect(stats.download.limit_bytes_per_second == nil && stats.upload.limit_bytes_per_second == 1_000_000)
+        }
+        child.closeInput()
+        _ = try child.wait()
+    }
+
+    @Test func limitThatWasShapedStaysInModeShapeWhereAnotherCannotBe() throws {
+        let namespace = try Namespace(lab)
+        let words = throttle("--down", "50k", "--mode", "shape") + ["sh", "-c", "echo ready; read x"]
+        let child = try lab.start(namespace.entry + words, input: .pipe)
+        try child.waitForOutput("ready")
+        let name = "thr-\(child.pid)"
+        let taking = #"ip link del "$1" && ip tuntap add mode tap name "$1""#
+        try lab.require(namespace.entry + ["sh", "-ec", taking, "sh", name])
+        #expect(poll { (try? report(of: child))?.shape_obstacle != nil })
+        let completed = try lab.run([throttlePath, "set", "\(child.pid)", "--down", "80k"])
+        #expect(completed.ending == .exited(125) && completed.stderr.contains("has that name"))
+        #expect(try report(of: child).download.limit_bytes_per_second == 50_000)
+        child.closeInput()
+        _ = try child.wait()
+    }
+
+    @Test func limitThatCannotBeShapedIsSetInModeAutoAndThatIsSaid() throws {
+        let namespace = try Namespace(lab)
+        let child = try startWithoutQueue(in: namespace, "--up", "1M")
+        let completed = try lab.run([throttlePath, "set", "\(child.pid)", "--down", "50k"])
+        #expect(completed.ending == .exited(0) && completed.stdout.contains("down 50.0 kB/s"))
+        #expect(completed.stderr.contains("downloads don't wait in a queue"))
+        #expect(completed.stderr.contains("has that name") && completed.stderr.split(separator: "\n").count == 1)
+        let stats = try report(of: child)
+        #expect(stats.download.limit_bytes_per_second == 50_000 && stats.planes == ["pace", "police", "window"])
+        child.closeInput()
+        _ = try child.wait()
+    }
 }

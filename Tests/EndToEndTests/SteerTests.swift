@@ -141,6 +141,35 @@ import Testing
         #expect(try listed("\(child.pid)") == nil)
     }
 
+    /// What is listed of it then is what its record says.
+    @Test func recordHasTheLimitsThatWereSet() throws {
+        let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
+        try child.waitForOutput("ready")
+        #expect(poll { (try? stats("\(child.pid)")) != nil })
+        for (options, down, up) in [
+            (["-d", "80k", "-u", "1M"], 80_000 as Int?, 1_000_000), (["-d", "unlimited"], nil, 1_000_000),
+        ] {
+            try lab.require([throttlePath, "set", "\(child.pid)"] + options)
+            let record = try recorded("\(child.pid)")
+            #expect(record["down"] as? Int == down && record["up"] as? Int == up, "\(record)")
+        }
+        try lab.require([throttlePath, "set", "\(child.pid)", "-d", "70k"])
+        for pid in lab.cgroup.processes where pid != child.pid { kill(pid, SIGKILL) }
+        #expect(poll { lab.cgroup.processes == [child.pid] })
+        let run = try #require(try listed("\(child.pid)"))
+        #expect(
+            run.planes == [] && run.download.limit_bytes_per_second == 70_000
+                && run.upload.limit_bytes_per_second == 1_000_000)
+        child.closeInput()
+        #expect(try child.wait().ending == .exited(0))
+    }
+
+    /// The record of this run.
+    private func recorded(_ id: String) throws -> [String: Any] {
+        let content = try Data(contentsOf: URL(fileURLWithPath: "/run/throttle/\(id)"))
+        return try JSONSerialization.jsonObject(with: content) as? [String: Any] ?? [:]
+    }
+
     /// The run hangs up on who connects and then says nothing for long, as happens on a busy machine; strace(1) is slow
     /// here. It would kill who writes then with SIGPIPE.
     @Test func whoAsksTooSlowlyAsksAgain() throws {

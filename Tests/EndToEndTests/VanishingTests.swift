@@ -48,6 +48,23 @@ import Testing
         #expect(try devices(namespace) == 1)
     }
 
+    /// The run itself must say so at its end, as throttle stats does meanwhile.
+    @Test func queueThatIsLostIsNoPlaneOfTheLastReport() throws {
+        let namespace = try Namespace(lab)
+        let words = throttle("-d", "50k", "--mode", "shape", "--stats=json", "--stats-file", "stats")
+        let child = try lab.start(namespace.entry + words + ["sh", "-c", "echo ready; read x"], input: .pipe)
+        try child.waitForOutput("ready")
+        try lab.require(["ip", "-n", namespace.name, "link", "delete", "thr-\(child.pid)"])
+        let asking = [throttlePath, "stats", "\(child.pid)", "--json"]
+        #expect(poll { (try? Stats(lab.require(asking)))?.planes == ["police", "window"] })
+        let during = try Stats(lab.require(asking))
+        child.closeInput()
+        _ = try child.wait()
+        let stats = try lab.stats()
+        #expect(stats.planes == ["police", "window"] && stats.shape_obstacle != nil)
+        #expect(stats.shape_obstacle == during.shape_obstacle)
+    }
+
     @Test func networkNamespaceThatIsDeletedLivesAsLongAsTheRun() throws {
         let namespace = try Namespace(lab)
         let words = throttle("-d", "50k", "--mode", "shape") + ["sh", "-c", "echo ready; read x; exit 3"]
