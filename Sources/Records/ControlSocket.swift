@@ -59,6 +59,7 @@ public struct ControlAnswer {
 /// Where a live run answers, beside its record. Its end removes it. Only its user reaches it, and root.
 public final class ControlSocket {
     static let suffix = ".socket"
+    private static let draftSuffix = ".new"
     /// A request is one line, and no longer.
     private static let maximumSize = 1024
 
@@ -79,13 +80,24 @@ public final class ControlSocket {
         self.name = name
     }
 
+    /// It has its name only when it listens: where connections to it are refused, nobody listens any more.
     private static func listen(_ name: String, in directory: RecordDirectory) throws(Errno) -> Descriptor {
-        let socket = try inDirectory(directory) { () throws(Errno) in
-            unlink(name)
-            return try Descriptor(binding: name)
+        try inDirectory(directory) { () throws(Errno) in
+            let draft = name + draftSuffix
+            unlink(draft)
+            defer { unlink(draft) }
+            let socket = try Descriptor(binding: draft)
+            guard Glibc.listen(socket.rawValue, 16) == 0, renameat(AT_FDCWD, draft, AT_FDCWD, name) == 0 else {
+                throw Errno(rawValue: errno)
+            }
+            return socket
         }
-        if Glibc.listen(socket.rawValue, 16) < 0 { throw Errno(rawValue: errno) }
-        return socket
+    }
+
+    /// Removes what the guard of this record listened at, as where it was killed.
+    static func remove(of record: String, in directory: borrowing Descriptor) {
+        unlinkat(directory.rawValue, record + suffix + draftSuffix, 0)
+        unlinkat(directory.rawValue, record + suffix, 0)
     }
 
     deinit {

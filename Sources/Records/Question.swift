@@ -58,7 +58,7 @@ final class Question {
     }
 
     /// The socket of a run that has only just started may not be there yet; one that waited too long for its request, as
-    /// where the machine is busy, has hung up: both are asked again.
+    /// where the machine is busy, has hung up: both are asked again. One that refuses has lost its guard.
     private func send() throws(Errno) {
         do throws(Errno) {
             let socket = try connect()
@@ -67,7 +67,7 @@ final class Question {
             self.socket = consume socket
             isSent = true
         } catch {
-            let isEarly = [.noSuchFileOrDirectory, .connectionRefused, .wouldBlock, .brokenPipe].contains(error)
+            let isEarly = [.noSuchFileOrDirectory, .wouldBlock, .brokenPipe].contains(error)
             let hasEnded = faccessat(directory.descriptor.rawValue, record, F_OK, AT_SYMLINK_NOFOLLOW) < 0
             if hasEnded || !isEarly { throw error }
         }

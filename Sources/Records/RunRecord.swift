@@ -79,6 +79,8 @@ public struct RecordFile: ~Copyable {
                     opening: name, in: directory.rawValue, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
                 // A cleanup may have taken it for dead before it was locked.
                 guard flock(file.rawValue, LOCK_EX | LOCK_NB) == 0, file.isNamed(name, in: directory) else { continue }
+                // Whoever listened there has ended.
+                ControlSocket.remove(of: name, in: directory)
                 self.name = name
                 self.file = file
                 self.directory = directory
@@ -135,6 +137,6 @@ public struct RecordFile: ~Copyable {
 
 /// Removes a record, and the socket that a killed guard may have left.
 func removeRecord(_ name: String, in directory: borrowing Descriptor) {
-    unlinkat(directory.rawValue, name + ControlSocket.suffix, 0)
+    ControlSocket.remove(of: name, in: directory)
     unlinkat(directory.rawValue, name, 0)
 }
