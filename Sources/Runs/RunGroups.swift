@@ -6,8 +6,8 @@ import Units
 /// A group of runs, as it is now.
 public struct RunGroup: Sendable {
     public let name: String
-    public let down: Rate
-    public let up: Rate
+    /// nil where they can't be told: it wasn't created, and none of its runs answers, as their guards were killed.
+    public let rates: (down: Rate, up: Rate)?
     /// How many live.
     public let runs: Int
     /// Whether it was created to stay.
@@ -32,11 +32,21 @@ public struct RunGroups: ~Copyable {
         return created.compactMap { group($0.name, $0) } + live.compactMap { group($0, nil) }
     }
 
+    /// Their names alone, for which nobody is asked.
+    public func names() -> [String] {
+        Set(created.all.map(\.name) + records.live().records.compactMap(\.1.group)).sorted()
+    }
+
     /// Makes a group that stays. Fails if there is one.
     public func create(_ name: String, down: Rate, up: Rate) throws(SetupError) {
         if let group = group(name, created.find(name)) {
+            guard let rates = group.rates else {
+                throw SetupError(
+                    "there is a group '\(name)' already, of which none of the \(group.runs) runs answers: it ends with"
+                        + " the last of them")
+            }
             throw SetupError(
-                "there is a group '\(name)' already: down \(group.down), up \(group.up), \(group.runs) runs;"
+                "there is a group '\(name)' already: down \(rates.down), up \(rates.up), \(group.runs) runs;"
                     + " throttle set --group \(name) changes it")
         }
         try write(name, down, up)
@@ -50,14 +60,12 @@ public struct RunGroups: ~Copyable {
         try setting { () throws(SystemError) in try created.remove(name) }
     }
 
-    /// Changes the rates of a group; nil: the present one stays. Returns what it is then.
-    public func set(_ name: String, down: Rate?, up: Rate?) throws(SetupError) -> RunGroup {
+    /// Changes the rates of a group; nil: the present one stays. Returns what they are then.
+    public func set(_ name: String, down: Rate?, up: Rate?) throws(SetupError) -> (down: Rate, up: Rate) {
         let record = created.find(name)
-        guard let before = group(name, record) else {
-            let runs = records.members(of: name).count
-            throw runs == 0 ? absence(name) : refusal(name, runs)
-        }
-        let (down, up) = (down ?? before.down, up ?? before.up)
+        guard let before = group(name, record) else { throw absence(name) }
+        guard let rates = before.rates else { throw refusal(name, before.runs) }
+        let (down, up) = (down ?? rates.down, up ?? rates.up)
         if before.runs > 0 {
             let request = ControlRequest.setGroup(down: down.bytesPerSecond ?? 0, up: up.bytesPerSecond ?? 0)
             let (after, silent) = records.ask(group: name) { change(of: $0, request) }
@@ -66,7 +74,7 @@ public struct RunGroups: ~Copyable {
             if after == nil && record == nil { throw absence(name) }
         }
         if record != nil { try write(name, down, up) }
-        return RunGroup(name: name, down: down, up: up, runs: before.runs, stays: record != nil)
+        return (down, up)
     }
 
     private func write(_ name: String, _ down: Rate, _ up: Rate) throws(SetupError) {
@@ -82,11 +90,14 @@ public struct RunGroups: ~Copyable {
         SetupError("none of the \(runs) runs in group '\(name)' takes the new limits")
     }
 
+    /// nil where there is none of this name.
     private func group(_ name: String, _ record: GroupRecord?) -> RunGroup? {
-        let runs = records.members(of: name).count
         let (answer, _) = records.ask(group: name, patience: 0) { rates(of: $0) }
-        guard let rates = answer ?? record.map({ (rate($0.down), rate($0.up)) }) else { return nil }
-        return RunGroup(name: name, down: rates.down, up: rates.up, runs: runs, stays: record != nil)
+        // They may just have ended, most likely those that said nothing.
+        let runs = records.members(of: name).count
+        if record == nil && runs == 0 { return nil }
+        let known = answer ?? record.map { (rate($0.down), rate($0.up)) }
+        return RunGroup(name: name, rates: known, runs: runs, stays: record != nil)
     }
 
     /// The rates that its group has then, as a run answers.

@@ -62,13 +62,17 @@ struct ListGroupsCommand: ParsableCommand {
     ]
 
     func run() throws {
-        let groups = try RunGroups().all()
-        if names { return groups.forEach { print($0.name) } }
+        let all = try RunGroups()
+        if names { return all.names().forEach { print($0) } }
+        let groups = all.all()
         print(json ? document(groups) : table(groups))
     }
 
     private func table(_ groups: [RunGroup]) -> String {
-        let rows = groups.map { ["\($0.name)", "\($0.runs)", "\($0.down)", "\($0.up)", $0.stays ? "yes" : "no"] }
+        func text(_ rate: Rate?) -> String { rate.map { "\($0)" } ?? "-" }
+        let rows = groups.map {
+            [$0.name, "\($0.runs)", text($0.rates?.down), text($0.rates?.up), $0.stays ? "yes" : "no"]
+        }
         return Table(columns: ListGroupsCommand.columns, rows: rows).text(width: Host.terminalSize(of: 1)?.columns)
     }
 
@@ -77,6 +81,8 @@ struct ListGroupsCommand: ParsableCommand {
             let name: String
             let runs: Int
             let stays: Bool
+            /// Whether its budgets are: else both are absent, as where there is none.
+            let known: Bool
             let download_limit_bytes_per_second: UInt64?
             let upload_limit_bytes_per_second: UInt64?
         }
@@ -86,8 +92,9 @@ struct ListGroupsCommand: ParsableCommand {
         }
         let groups = groups.map {
             Group(
-                name: $0.name, runs: $0.runs, stays: $0.stays, download_limit_bytes_per_second: $0.down.bytesPerSecond,
-                upload_limit_bytes_per_second: $0.up.bytesPerSecond)
+                name: $0.name, runs: $0.runs, stays: $0.stays, known: $0.rates != nil,
+                download_limit_bytes_per_second: $0.rates?.down.bytesPerSecond,
+                upload_limit_bytes_per_second: $0.rates?.up.bytesPerSecond)
         }
         return Units.json(Document(groups: groups))
     }

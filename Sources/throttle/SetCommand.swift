@@ -27,7 +27,7 @@ struct SetCommand: ParsableCommand {
     func run() throws {
         if let group {
             let changed = try RunGroups().set(group.text, down: rates.down, up: rates.up)
-            print("group \(changed.name): down \(changed.down), up \(changed.up)")
+            print("group \(group.text): down \(changed.down), up \(changed.up)")
             return
         }
         let place = try LiveRuns().find(id ?? "")

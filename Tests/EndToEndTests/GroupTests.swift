@@ -305,6 +305,36 @@ import Testing
         #expect(try first.wait().ending == .exited(1))
     }
 
+    /// Starts a run that waits, alone in the group, and kills its guard.
+    private func startWithoutGuard() throws -> Child {
+        let child = try lab.start(
+            throttle("-g", group, "-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
+        try child.waitForOutput("ready")
+        for pid in lab.cgroup.processes where pid != child.pid { kill(pid, SIGKILL) }
+        #expect(poll { lab.cgroup.processes == [child.pid] })
+        return child
+    }
+
+    @Test func groupWhoseGuardsHaveAllDiedIsListedWithoutRates() throws {
+        let child = try startWithoutGuard()
+        #expect(try groups().contains(#""known":false,"name":"\#(group)","runs":1,"stays":false"#))
+        let table = try lab.require([throttlePath, "group", "list"]).split(separator: "\n")
+        let row = table.first { $0.hasPrefix("\(group) ") }?.split(separator: " ")
+        #expect(row?.dropFirst() == ["1", "-", "-", "no"], "\(table)")
+        #expect(try lab.require([throttlePath, "group", "list", "--names"]).contains(group))
+        for (words, error) in [
+            (["set", "-g", group, "-d", "1M"], "none of the 1 runs in group '\(group)' takes the new limits"),
+            (["group", "create", group, "-d", "1M"], "of which none of the 1 runs answers"),
+            (["group", "delete", group], "no group '\(group)' was created"),
+        ] {
+            let completed = try lab.run([throttlePath] + words)
+            #expect(completed.ending == .exited(125) && completed.stderr.contains(error), "\(completed.stderr)")
+        }
+        child.closeInput()
+        #expect(try child.wait().ending == .exited(0))
+        #expect(try !groups().contains(group))
+    }
+
     /// Its share is nobody's to tell then, but its group's budget holds.
     @Test func runWithoutGuardMayUseAllOfItsGroups() throws {
         let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
