@@ -68,6 +68,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(name: "GroupsTests", dependencies: ["Groups", "Kernel", "TestSupport"], swiftSettings: strict),
+        .testTarget(name: "RecordsTests", dependencies: ["Records", "Kernel"], swiftSettings: strict),
         .testTarget(name: "CommandsTests", dependencies: ["Commands"], swiftSettings: strict),
         .testTarget(
             name: "RunsTests",

@@ -37,9 +37,7 @@ extension CgroupDirectory {
     }
 
     /// Takes the lock that marks a live run; false if another process has it.
-    func lock() -> Bool {
-        flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0
-    }
+    func lock() -> Bool { descriptor.lock() }
 
     /// Whether `name` still leads to `child`: a sweep may have taken it between its creation and its lock.
     func contains(_ name: String, as child: borrowing CgroupDirectory) -> Bool {
@@ -109,7 +107,7 @@ extension CgroupDirectory {
     /// are still there up to the cgroup that the run was made in.
     public func leftovers(isRemoving: Bool) -> [Leftover] {
         children().flatMap { name in
-            guard let dead = deadRun(name) else {
+            guard let dead = deadRun(name, isKept: !isRemoving) else {
                 return (try? child(name))?.leftovers(isRemoving: isRemoving) ?? []
             }
             var found = Leftover(.cgroup, dead.path)
@@ -123,9 +121,12 @@ extension CgroupDirectory {
         }
     }
 
-    /// The cgroup of this name if a run made it that is dead; nobody else takes it for theirs while we have it.
-    private func deadRun(_ name: String) -> CgroupDirectory? {
-        guard RunCgroup.id(of: name) != nil, let dead = try? child(name), dead.isOurs, dead.lock() else { return nil }
+    /// The cgroup of this name if a run made it that is dead; unless it `isKept`, nobody else takes it for theirs while we
+    /// have it.
+    private func deadRun(_ name: String, isKept: Bool = false) -> CgroupDirectory? {
+        guard RunCgroup.id(of: name) != nil, let dead = try? child(name), dead.isOurs,
+            isKept ? !dead.descriptor.isLockedByOthers : dead.lock()
+        else { return nil }
         return dead
     }
 

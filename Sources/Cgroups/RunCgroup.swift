@@ -99,7 +99,8 @@ public struct RunCgroup: ~Copyable {
             let name = name(of: getpid(), attempt: attempt)
             do throws(Errno) {
                 let parent = try base.makeChild(name)
-                if parent.lock() && base.contains(name, as: parent) { return parent }
+                // Others may be looking at it.
+                if parent.descriptor.lock(milliseconds: 100) && base.contains(name, as: parent) { return parent }
                 failure = Errno(rawValue: Glibc.errno)
                 // Empty, and nobody's: another run's sweep has it, or it can't be locked.
                 base.removeChild(name)

@@ -52,6 +52,24 @@ public struct Descriptor: ~Copyable, Sendable {
             && (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)
     }
 
+    /// Whether another process has this file's lock (flock(2)), or that can't be told. Those who only ask this aren't
+    /// taken for one that has it.
+    public var isLockedByOthers: Bool {
+        if flock(rawValue, LOCK_SH | LOCK_NB) < 0 { return true }
+        flock(rawValue, LOCK_UN)
+        return false
+    }
+
+    /// Takes the file's lock; false, with errno, if another process has it for longer.
+    public func lock(milliseconds: Int = 0) -> Bool {
+        for attempt in 0...milliseconds {
+            if attempt > 0 { usleep(1000) }
+            if flock(rawValue, LOCK_EX | LOCK_NB) == 0 { return true }
+            if Glibc.errno != EWOULDBLOCK { return false }
+        }
+        return false
+    }
+
     /// Reads to the end of the file; where that doesn't come, not much more than `limit` bytes.
     public func readAll(upTo limit: Int = .max) throws(Errno) -> [UInt8] {
         var bytes: [UInt8] = []

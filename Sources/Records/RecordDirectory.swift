@@ -81,7 +81,10 @@ public final class RecordDirectory: Sendable {
         let names = descriptor.entries(limit: isOwn ? .max : RecordDirectory.mostNames)
         var bytes = 0
         for name in names {
-            guard let file = open(name), !file.lock(), let content = file.content else { continue }
+            // Who removes it has it for a moment, too.
+            guard let file = open(name), file.isLockedByOthers, let content = file.content,
+                file.isNamed(name, in: descriptor)
+            else { continue }
             bytes += content.count
             if !isOwn && (records.count == RecordDirectory.mostRuns || bytes > RecordDirectory.mostBytes) {
                 return (records, false)
@@ -107,9 +110,12 @@ public final class RecordDirectory: Sendable {
             unlinkat(descriptor.rawValue, name, 0)
         }
         for name in names {
-            guard let file = open(name), file.lock() else { continue }
+            guard let file = open(name), !file.isLockedByOthers else { continue }
             let record = file.content.flatMap { RunRecord(decoding: $0, of: name) }
+            // That may take its time: whoever has the lock meanwhile is taken for a live run.
             guard body("\(path)/\(name)", record) else { continue }
+            // Others may be looking at it; another user may do so without end.
+            guard file.lock(milliseconds: isOwn ? 100 : 1) else { continue }
             if file.isNamed(name, in: descriptor) { removeRecord(name, in: descriptor) }
         }
         return isOwn || names.count < RecordDirectory.mostNames
@@ -138,9 +144,6 @@ extension Descriptor {
         var status = stat()
         return fstat(rawValue, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_size <= maximumSize
     }
-
-    /// False while a live run has it.
-    fileprivate borrowing func lock() -> Bool { flock(rawValue, LOCK_EX | LOCK_NB) == 0 }
 
     /// Its owner may be writing it at this moment, without end.
     fileprivate var content: [UInt8]? { try? readAll(upTo: maximumSize) }

@@ -77,8 +77,8 @@ public struct RecordFile: ~Copyable {
             do throws(Errno) {
                 let file = try Descriptor(
                     opening: name, in: directory.rawValue, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600)
-                // A cleanup may have taken it for dead before it was locked.
-                guard flock(file.rawValue, LOCK_EX | LOCK_NB) == 0, file.isNamed(name, in: directory) else { continue }
+                // Others may be looking at it, and a cleanup may have taken it for dead before it was locked.
+                guard file.lock(milliseconds: 100), file.isNamed(name, in: directory) else { continue }
                 // Whoever listened there has ended.
                 ControlSocket.remove(of: name, in: directory)
                 self.name = name

@@ -69,6 +69,33 @@ import Testing
         #expect(base.tree.isEmpty)
     }
 
+    /// Each looks at all cgroups again and again, and a new one has no lock at first.
+    @Test func `a new run has the name that it wants, whoever looks`() async throws {
+        let base = try TestCgroup()
+        let path = base.path
+        let observers = (0..<3).map { _ in
+            Task.detached {
+                while !Task.isCancelled {
+                    _ = try CgroupDirectory(opening: path).leftovers(isRemoving: false)
+                }
+            }
+        }
+        var ids: Set<String> = []
+        for _ in 0..<1000 { ids.insert(try RunCgroup(in: try base.open()) { _, _ in }.id) }
+        for observer in observers { observer.cancel() }
+        for observer in observers { try await observer.value }
+        #expect(ids == ["\(getpid())"])
+        #expect(base.tree.isEmpty)
+    }
+
+    @Test func `a dead run that somebody looks at is named to others, too`() throws {
+        let base = try TestCgroup()
+        try base.make("throttle-1")
+        let observer = try base.open("throttle-1")
+        #expect(flock(observer.descriptor.rawValue, LOCK_SH | LOCK_NB) == 0)
+        #expect(try base.open().leftovers(isRemoving: false).map(\.name) == [observer.path])
+    }
+
     @Test func `sweeps and starts at the same time harm no live run`() async throws {
         let base = try TestCgroup()
         let path = base.path
