@@ -39,10 +39,41 @@ extension Descriptor {
         if Glibc.send(rawValue, bytes, bytes.count, CInt(MSG_NOSIGNAL)) < 0 { throw Errno(rawValue: errno) }
     }
 
-    /// No call on this socket waits longer.
-    public func setTimeout(milliseconds: Int) {
-        var time = timeval(tv_sec: milliseconds / 1000, tv_usec: milliseconds % 1000 * 1000)
-        let size = socklen_t(MemoryLayout<timeval>.size)
-        for option in [SO_RCVTIMEO, SO_SNDTIMEO] { setsockopt(rawValue, SOL_SOCKET, option, &time, size) }
+    /// Receives to the other end's last byte, but not much more than `limit`. However that sends them, it isn't waited for
+    /// longer than so in all.
+    public func receiveAll(upTo limit: Int, milliseconds: UInt64) throws(Errno) -> [UInt8] {
+        let deadline = Host.monotonicNanoseconds + milliseconds * 1_000_000
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while bytes.count <= limit {
+            try wait(for: POLLIN, until: deadline)
+            let count = recv(rawValue, &buffer, buffer.count, CInt(MSG_DONTWAIT))
+            if count == 0 { return bytes }
+            if count < 0 && ![EAGAIN, EINTR].contains(errno) { throw Errno(rawValue: errno) }
+            bytes += buffer[..<max(count, 0)]
+        }
+        return bytes
+    }
+
+    /// Sends all of `text`. However the other end takes it, it isn't waited for longer than so in all.
+    public func sendAll(_ text: String, milliseconds: UInt64) throws(Errno) {
+        let deadline = Host.monotonicNanoseconds + milliseconds * 1_000_000
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            try wait(for: POLLOUT, until: deadline)
+            let count = rest.withUnsafeBytes {
+                Glibc.send(rawValue, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
+            }
+            if count < 0 && ![EAGAIN, EINTR].contains(errno) { throw Errno(rawValue: errno) }
+            rest = rest.dropFirst(max(count, 0))
+        }
+    }
+
+    /// Returns when that can be done, maybe; fails once it is later.
+    private func wait(for events: CInt, until deadline: UInt64) throws(Errno) {
+        let now = Host.monotonicNanoseconds
+        let left = deadline > now ? CInt((deadline - now) / 1_000_000) + 1 : 0
+        var descriptor = pollfd(fd: rawValue, events: Int16(events), revents: 0)
+        if poll(&descriptor, 1, left) == 0 { throw .timedOut }
     }
 }

@@ -107,18 +107,18 @@ public final class ControlSocket {
     /// Readable when somebody asks.
     public var descriptor: CInt { listening.rawValue }
 
-    /// Takes one request, and sends what `body` makes of it.
+    /// Takes one request, and sends what `body` makes of it. Others wait meanwhile, but not long.
     public func answer(_ body: (ControlRequest) -> ControlAnswer) {
         let connection = accept(listening.rawValue, nil, nil)
         if connection < 0 { return }
         let peer = Descriptor(owning: connection)
-        peer.setTimeout(milliseconds: 100)
-        guard peer.isOfUser(geteuid()), let bytes = try? peer.readAll(upTo: ControlSocket.maximumSize),
+        guard peer.isOfUser(geteuid()),
+            let bytes = try? peer.receiveAll(upTo: ControlSocket.maximumSize, milliseconds: 100),
             let request: ControlRequest = decoded(bytes)
         else { return }
         let answer = body(request)
         if answer.descriptors.isEmpty {
-            try? peer.write(answer.text)
+            try? peer.sendAll(answer.text, milliseconds: 300)
         } else {
             // Of so few bytes, all are taken at once.
             let (text, descriptors) = (Array(answer.text.utf8), answer.descriptors)

@@ -189,6 +189,27 @@ import Testing
         #expect(try child.wait().ending == .exited(0))
     }
 
+    /// A run answers one after the other.
+    @Test(arguments: ["asks", "takes"])
+    func whoIsSlowKeepsNobodyElseWaiting(_ how: String) throws {
+        // What a report tells of them is more than a socket's buffer takes.
+        let words = (0..<8).map { _ in String(repeating: "x", count: 120_000) }
+        let child = try lab.start(
+            throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"] + words, input: .pipe)
+        try child.waitForOutput("ready")
+        #expect(poll { (try? stats("\(child.pid)")) != nil })
+        let slow = try lab.start(
+            ["python3", Fixtures.script("slow.py"), how, "/run/throttle/\(child.pid).socket"], in: lab.helpers)
+        try slow.waitForOutput("ready")
+        for _ in 0..<3 {
+            let completed = try lab.run([throttlePath, "stats", "\(child.pid)"])
+            #expect(completed.ending == .exited(0) && completed.seconds < 1, "\(completed.seconds) \(completed.stderr)")
+        }
+        slow.send(SIGKILL)
+        child.closeInput()
+        #expect(try child.wait().ending == .exited(0))
+    }
+
     @Test func otherUsersReachNoRunOfOurs() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
