@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What must be set before a TCP connection is made, from inside TCP (sockops). */
+/* What must be set, or taken back, before a TCP connection is made, from inside TCP (sockops). */
 #ifndef THROTTLE_CONNECT_H
 #define THROTTLE_CONNECT_H
 
@@ -19,6 +19,10 @@ enum {
 	SOCKET_OPTION_RCVBUF = 8,
 	SOCKET_OPTION_MAX_PACING_RATE = 47,
 };
+
+#define TCP_UNPACED 0xffffffffU	 /* BPF sets 32 bits of the rate: from 4 GB/s on nothing is paced */
+#define TCP_UNCLAMPED 0x7fffffff /* TCP_INFINITE_SSTHRESH: the slow start threshold is set with the clamp */
+#define TCP_LARGEST_BUFFER 0x3fffffff /* net.core.rmem_max at most; it is doubled, in an int */
 
 static __always_inline bool tcp_set(struct bpf_sock_ops *ops, int level, int option, __u32 value)
 {
@@ -47,6 +51,24 @@ static __always_inline void tcp_bound_first_window(struct bpf_sock_ops *ops)
 
 	if (limit_of(THROTTLE_DOWN)->mult && segments < 64)
 		ops->reply = segments < 2 ? 2 : (__u32)segments;
+}
+
+/*
+ * Takes back what tcp.h set on a socket and tcp_disconnect() keeps. Only sk_pacing_status stays: TCP goes on
+ * pacing, at a rate of its own that is above what its window gives.
+ */
+static __always_inline void tcp_unlimit(struct bpf_sock_ops *ops, struct throttle_socket *socket)
+{
+	if (socket->pacing_rate)
+		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_MAX_PACING_RATE, TCP_UNPACED);
+	if (socket->burst)
+		tcp_set(ops, TCP_LEVEL, TCP_BPF_SNDCWND_CLAMP, TCP_UNCLAMPED);
+	/* Linux 5.10 only. That the buffer isn't tuned any more can't be taken back. */
+	if (socket->is_bounded)
+		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_RCVBUF, TCP_LARGEST_BUFFER);
+	socket->pacing_rate = 0;
+	socket->burst = 0;
+	socket->window = 0;
 }
 
 #endif

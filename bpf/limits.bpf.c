@@ -211,13 +211,21 @@ static __always_inline bool exempts_connection(struct bpf_sock_ops *ops)
 	return scope_exempts_ipv6(address);
 }
 
-/* Keeps in mind whether a connection is exempt: each time, as a socket may connect again. */
+/*
+ * Keeps in mind whether a connection is exempt: each time, as a socket may connect again. What an earlier one
+ * left is taken back before the first packet: it would clamp the window, and the pacing rate is told from it.
+ */
 static __always_inline void note_exempt(struct bpf_sock_ops *ops, bool exempt)
 {
 	struct throttle_socket *socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
 
-	if (socket)
-		socket->exempt = exempt;
+	if (!socket)
+		return;
+	socket->exempt = exempt;
+	if (exempt && (socket->pacing_rate || socket->window)) {
+		tcp_unlimit(ops, socket);
+		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags & ~CALLBACKS);
+	}
 }
 
 /* Bounds what a connection begins with, and makes TCP call throttle_tcp() of planes.bpf.c from then on. */
@@ -228,6 +236,9 @@ int throttle_calls(struct bpf_sock_ops *ops)
 	bool exempt =
 		constants.scope && ops->op <= BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && exempts_connection(ops);
 
+	if (constants.scope && ops->op >= BPF_SOCK_OPS_TCP_CONNECT_CB &&
+	    ops->op <= BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		note_exempt(ops, exempt);
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TIMEOUT_INIT:
 		/* In jiffies. What is held is to be tried again soon, not after a second. */
@@ -245,8 +256,6 @@ int throttle_calls(struct bpf_sock_ops *ops)
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		if (constants.scope)
-			note_exempt(ops, exempt);
 		if (!exempt)
 			bpf_sock_ops_cb_flags_set(ops, CALLBACKS);
 	}

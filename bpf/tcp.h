@@ -11,7 +11,6 @@
 #include "maps.h"
 #include "share.h"
 
-#define TCP_UNPACED 0xffffffffU /* BPF sets 32 bits of the rate: from 4 GB/s on nothing is paced */
 #define TCP_UNPACED_SEGMENTS 10
 #define TCP_BURST_US 50000 /* longer than ACKs are delayed (TCP_DELACK_MIN) */
 #define TCP_LARGE_BURST 64 /* segments; never larger than 64 KB at once anyway */

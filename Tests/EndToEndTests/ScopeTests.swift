@@ -149,6 +149,32 @@ import Testing
         #expect((traffic.paced_sockets ?? 0) + (traffic.clamped_sockets ?? 0) <= 2)
     }
 
+    /// It has to forget what was set on it for the first, whose limit isn't the exempt one's.
+    @Test(arguments: ["u", "d"])
+    func aSocketIsFreeWhereItConnectsAgainAndToAnExemptPeer(_ direction: String) throws {
+        let network = try WideAreaNetwork(lab, roundTrip: 60)
+        let exempt = "10.78.0.3"
+        try lab.require(["ip", "-n", network.far.name, "address", "add", "dev", "wan0", "\(exempt)/24"])
+        let words = ["/usr/bin/python3", Fixtures.script("reuse.py")]
+        let server = try lab.start(network.far.entry + words + ["serve"], in: lab.helpers)
+        try server.waitForOutput("ready")
+        let rate = "\(Int(ScopeTests.limit))"
+        let limiting = throttle("--down", rate, "--up", rate, "--except", exempt)
+        let completed = try lab.run(
+            network.near.entry + limiting + words + [direction, WideAreaNetwork.farAddress, exempt])
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        let lines = completed.stdout.split(separator: "\n").map { $0.split(separator: " ").compactMap { Double($0) } }
+        guard lines.count == 2, lines.allSatisfy({ $0.count == 4 }) else { throw HarnessError(completed.stdout) }
+        let (limited, free) = (lines[0], lines[1])
+        // What was sent includes what is in the socket's buffer.
+        #expect((0.5...2.5).contains(limited[0] / ScopeTests.limit), "\(lines)")
+        #expect(free[0] > 5 * ScopeTests.limit)
+        // SO_MAX_PACING_RATE, TCP_MAXSEG and TCP_WINDOW_CLAMP.
+        #expect(limited[1] <= ScopeTests.limit && free[1] == Double(UInt64.max))
+        #expect(limited[2] <= 1448 && free[2] >= 1400)
+        #expect(limited[3] < 50_000 && free[3] > 60_000)
+    }
+
     @Test(arguments: ["127.0.0.1", "::1"])
     func loopbackIsLocal(_ address: String) throws {
         let namespace = try Namespace(lab)
