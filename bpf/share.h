@@ -145,4 +145,15 @@ THROTTLE_INLINE __u64 share_rate(struct throttle_share *share, const struct thro
 	return rate < SHARE_MIN_RATE ? SHARE_MIN_RATE : rate;
 }
 
+/* What a socket is to be paced to where its share is `rate`, and it is paced to `before` (0: not yet). */
+THROTTLE_INLINE __u64 share_pacing_rate(__u64 before, __u64 rate)
+{
+	__u64 change = rate < before ? before - rate : rate - before;
+
+	/* Others may come with it, and only a round trip later is it told of them. */
+	if (!before)
+		return rate / 2;
+	return change < before / 64 ? before : rate;
+}
+
 #endif

@@ -79,17 +79,13 @@ static __always_inline void tcp_clamp_burst(struct bpf_sock_ops *ops, struct thr
 
 static __always_inline void tcp_pace(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
-	__u64 before = socket->pacing_rate, rate, change;
+	__u64 rate;
 
 	if (!limit_of(THROTTLE_UP)->mult)
 		return;
 	tcp_mark_active(socket, THROTTLE_UP);
-	rate = throttle_share(THROTTLE_UP, false, bpf_ktime_get_ns());
-	/* Others may come with it, and only a round trip later is it told of them. */
-	if (!before)
-		rate /= 2;
-	change = rate < before ? before - rate : rate - before;
-	if (change >= before / 64) {
+	rate = share_pacing_rate(socket->pacing_rate, throttle_share(THROTTLE_UP, false, bpf_ktime_get_ns()));
+	if (rate != socket->pacing_rate) {
 		socket->pacing_rate = rate;
 		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_MAX_PACING_RATE,
 			rate < TCP_UNPACED ? (__u32)rate : TCP_UNPACED);

@@ -93,9 +93,7 @@ struct ShareSimulation {
             share_roll(&share, limit, now)
             return share_rate(&share, limit, lead, now)
         }
-        let before = sockets[number].rate
-        let change = rate < before ? before - rate : rate - before
-        if change >= before / 64 { sockets[number].rate = rate }
+        sockets[number].rate = share_pacing_rate(sockets[number].rate, rate)
     }
 
     private mutating func send(_ number: Int, _ now: UInt64) {
