@@ -17,8 +17,12 @@
 #define FLOW_TCP_SYN 0x02
 #define FLOW_TCP_ACK 0x10
 
-/* Whether a TCP segment of `bytes`, header and all, is one that isn't to wait. */
-static __always_inline bool flow_is_urgent(struct __sk_buff *skb, __u32 offset, __u32 bytes)
+/*
+ * Whether a TCP segment of `bytes`, header and all, may overtake what waits in the queue. That isn't bare_tcp
+ * of packet.h, by which segments are never dropped: a FIN or RST carries nothing, but ends what it would
+ * overtake; a SYN with data (TCP Fast Open) may be dropped, but isn't to wait.
+ */
+static __always_inline bool flow_may_overtake(struct __sk_buff *skb, __u32 offset, __u32 bytes)
 {
 	struct {
 		__u8 length, flags;
@@ -34,7 +38,7 @@ static __always_inline bool flow_is_urgent(struct __sk_buff *skb, __u32 offset, 
 	return tcp.flags == FLOW_TCP_ACK && bytes == (tcp.length >> 4) * 4;
 }
 
-/* Fills in the ports, behind the network header. What isn't to wait is of no flow here. */
+/* Fills in the ports, behind the network header. What may overtake the queue is of no flow here. */
 static __always_inline bool flow_read_ports(struct __sk_buff *skb, __u32 offset, __u32 bytes, int protocol,
 					    __be16 *source, __be16 *destination)
 {
@@ -46,7 +50,7 @@ static __always_inline bool flow_read_ports(struct __sk_buff *skb, __u32 offset,
 		return false;
 	*source = ports.source;
 	*destination = ports.destination;
-	return protocol != IPPROTO_TCP || !flow_is_urgent(skb, offset, bytes);
+	return protocol != IPPROTO_TCP || !flow_may_overtake(skb, offset, bytes);
 }
 
 static __always_inline int flow_read_ipv4(struct __sk_buff *skb, struct bpf_sock_tuple *tuple)

@@ -26,7 +26,7 @@ enum packet_protocol {
 struct packet {
 	__u32 payload; /* bytes behind the transport header; a malformed packet is all payload */
 	__u32 headers; /* network and transport header bytes of one segment */
-	bool bare_tcp; /* a TCP segment that carries nothing: ACK, SYN, FIN, RST */
+	bool bare_tcp; /* a TCP segment that carries nothing: ACK, SYN, FIN, RST; see flow_may_overtake() */
 };
 
 /* Where the transport header is and what it is, in one int: a BPF function returns no more to another. */
