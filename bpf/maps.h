@@ -24,8 +24,11 @@ static __always_inline const struct throttle_limit *limit_of(enum throttle_direc
 	return bucket_limit_now(&run.limits, direction);
 }
 
-/* Whether a socket of the run was seen at a local port: what isn't here costs bystanders no lookup. */
-__u8 ports[65536];
+/*
+ * Whether a socket of the run was seen at a local port: what isn't here costs bystanders no lookup. In ".bss"
+ * any other global would be, too.
+ */
+__u8 ports[65536] SEC(".bss.ports");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -72,8 +72,9 @@ struct SharedMemory<Value: BitwiseCopyable>: ~Copyable {
 enum Map {
     static let run = ".data.run"
     static let group = ".data.group"
+    static let ports = ".bss.ports"
     static let prefixes = "prefixes"
     static let constants = ".rodata.run"
     /// Those that both objects work on.
-    static let common = [run, ".bss", "sockets", prefixes, constants]
+    static let common = [run, ports, "sockets", prefixes, constants]
 }
