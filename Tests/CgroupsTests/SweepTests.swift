@@ -81,7 +81,7 @@ import Testing
             }
         }
         var ids: Set<String> = []
-        for _ in 0..<1000 { ids.insert(try RunCgroup(in: try base.open()) { _, _ in }.id) }
+        for _ in 0..<1000 { ids.insert(try RunCgroup(in: try base.open(), log: .silent).id) }
         for observer in observers { observer.cancel() }
         for observer in observers { try await observer.value }
         #expect(ids == ["\(getpid())"])
