@@ -15,6 +15,12 @@
 #include "packet.h"
 #include "scope.h"
 
+/* Tells the guard that something moves again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); /* or a page, where that is larger: libbpf sees to it */
+} alarm SEC(".maps");
+
 /* Return values of cgroup_skb programs: kernel/bpf/cgroup.c, __cgroup_bpf_run_filter_skb(). */
 enum {
 	INGRESS_DROP = 0,
@@ -67,6 +73,15 @@ static __always_inline bool is_exempt(struct __sk_buff *skb, enum throttle_direc
 	return true;
 }
 
+/* Wakes the guard, which sleeps while nothing moves. Where CPUs race here, it is told twice. */
+static __always_inline void wake_guard(void)
+{
+	__u64 event = 0;
+
+	run.asleep = 0;
+	bpf_ringbuf_output(&alarm, &event, sizeof(event), 0);
+}
+
 static __always_inline bool within_limit(enum throttle_direction direction, const struct packet *packet,
 					 __u32 wire_bytes)
 {
@@ -82,6 +97,8 @@ static __always_inline bool within_limit(enum throttle_direction direction, cons
 	if (!meter->first_ns)
 		meter->first_ns = now;
 	meter->last_ns = now;
+	if (run.asleep)
+		wake_guard();
 	/* Before the run's own bucket, which must not be charged for what the group refuses. */
 	if ((!constants.grouped || group_has_room(direction, now)) &&
 	    bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), limit->burst_ns)) {
@@ -257,7 +274,7 @@ int throttle_calls(struct bpf_sock_ops *ops)
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		if (!exempt)
-			bpf_sock_ops_cb_flags_set(ops, CALLBACKS);
+			bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | CALLBACKS);
 	}
 	return PASS;
 }

@@ -140,6 +140,8 @@ struct throttle_state {
 struct throttle_run {
 	struct throttle_meter meter[THROTTLE_DIRECTIONS];
 	struct throttle_limits limits;
+	__u32 asleep; /* whether the guard is to be woken by the next packet that is charged */
+	__u32 pad;
 	struct throttle_witness witness[THROTTLE_DIRECTIONS];
 	struct throttle_share share[THROTTLE_DIRECTIONS];
 	struct throttle_tcp tcp;

@@ -63,11 +63,12 @@ public struct GroupTable: ~Copyable {
         return nil
     }
 
-    /// Says what the owner of a seat wants. Returns whether it has the seat: not, where it was silent for too long.
-    public func say(_ down: UInt64, _ up: UInt64, at seat: Int, _ owner: UInt64) -> Bool {
+    /// Says what the owner of a seat wants, and that it will be heard of again within so many ns. Returns whether it has the
+    /// seat: not, where it was silent for too long.
+    public func say(_ down: UInt64, _ up: UInt64, at seat: Int, _ owner: UInt64, within lease: UInt64 = 0) -> Bool {
         guard table[seat].owner == owner else { return false }
         table[seat].demands = (down, up)
-        table[seat].seen = Host.monotonicNanoseconds
+        table[seat].seen = Host.monotonicNanoseconds + lease
         return true
     }
 

@@ -72,6 +72,7 @@ struct SharedMemory<Value: BitwiseCopyable>: ~Copyable {
 enum Map {
     static let run = ".data.run"
     static let group = ".data.group"
+    static let alarm = "alarm"
     static let ports = ".bss.ports"
     static let prefixes = "prefixes"
     static let constants = ".rodata.run"

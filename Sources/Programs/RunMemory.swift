@@ -1,3 +1,4 @@
+import CKernel
 import CPrograms
 import Kernel
 import Units
@@ -7,12 +8,15 @@ public final class RunMemory {
     private let shared: SharedMemory<throttle_run>
     /// The budget that its packets are charged to, too; nil where there is none.
     public let group: GroupMemory?
+    /// For an `Alarm`.
+    public let alarm: Descriptor
     /// How much unused time may be caught up on.
     public let burst: TimeSpan
     public let counting: Counting
 
     init(of object: borrowing BPFObject, _ limits: Limits, isGrouped: Bool) throws(LoadError) {
         shared = try SharedMemory<throttle_run>(of: object, Map.run)
+        alarm = try object.copyDescriptor(ofMap: Map.alarm)
         group = isGrouped ? try GroupMemory(of: object) : nil
         burst = limits.burst
         counting = limits.counting
@@ -144,6 +148,16 @@ public struct PlaneCounters: Sendable, Equatable {
 
 /// What happened.
 extension RunMemory {
+    /// When the last packet was charged, in ns of CLOCK_MONOTONIC; 0: none was.
+    public var lastCharge: UInt64 { max(run.pointee.meter.0.last_ns, run.pointee.meter.1.last_ns) }
+
+    /// Has the next packet that is charged sound the alarm. Returns whether none was since `lastCharge`.
+    public func setAlarm(since lastCharge: UInt64) -> Bool {
+        run.pointee.asleep = 1
+        kernel_fence()
+        return self.lastCharge == lastCharge
+    }
+
     /// What a direction did so far.
     public func counters(_ direction: Direction) -> Counters {
         // The witness first: what it saw, the run's program has seen before.

@@ -18,6 +18,11 @@ struct GuardLoop: ~Copyable {
     private let memory: RunMemory
     private let log: Logger
     private let began = Host.monotonicNanoseconds
+    private let alarm: Alarm?
+    /// nil while it sleeps.
+    private var nextLook: UInt64? = Host.monotonicNanoseconds
+    /// When it last went to sleep, or told its group that it sleeps.
+    private var restedAt: UInt64 = 0
 
     init(
         _ life: GuardLife, _ hold: consuming RunHold, _ records: RecordDirectory?
@@ -30,6 +35,7 @@ struct GuardLoop: ~Copyable {
         self.life = life
         memory = life.memory
         log = life.log
+        alarm = Alarm(of: life.memory)
     }
 
     /// Where `throttle set` and the like reach the run; nil where it isn't recorded.
@@ -74,9 +80,10 @@ struct GuardLoop: ~Copyable {
 
     /// Goes on until throttle ends the run; or until nothing runs any more, where it has left the run to us or was killed.
     mutating func run() {
-        enum Event { case line, devices, control, cgroup }
+        enum Event { case line, devices, control, traffic, cgroup }
         var isAlone = false
         while !isAlone || events.isPopulated {
+            sleepIfQuiet()
             var poller = Poller<Event>()
             if isAlone {
                 poller.addChange(of: events.descriptor, .cgroup)
@@ -84,24 +91,81 @@ struct GuardLoop: ~Copyable {
                 poller.add(life.channel.descriptor, .line)
             }
             poller.add(control?.descriptor ?? -1, .control)
-            let (watch, step) = planes?.waiting ?? (-1, nil)
-            poller.add(watch, .devices)
-            poller.wake(at: step)
-            if life.member != nil { poller.wake(at: Host.monotonicNanoseconds + 100_000_000) }
+            poller.add(watchDescriptor, .devices)
+            poller.add(nextLook == nil ? alarm?.descriptor ?? -1 : -1, .traffic)
+            poller.wake(at: nextTime)
             let ready = poller.wait()
             if ready.contains(.line) {
                 if case .end = try? life.channel.receive() { return }
                 isAlone = true
             }
             if ready.contains(.control) { control?.answer { answer($0) } }
-            tend()
+            if ready.contains(.traffic) { wake() }
+            tend(hasNewDevices: ready.contains(.devices))
         }
     }
 
-    /// Does what is to be done every so often.
-    private mutating func tend() {
-        planes?.step()
-        if life.member?.step(isWaiting: planes?.isWaiting ?? false) == true { follow(retries: false) }
+    private static let period: UInt64 = 100_000_000
+    /// How long nothing has to move before it sleeps.
+    private static let quiet: UInt64 = 500_000_000
+
+    private var isShaping: Bool {
+        switch planes {
+        case .some(let planes): planes.isShaping
+        case nil: false
+        }
+    }
+
+    private var isWaiting: Bool {
+        switch planes {
+        case .some(let planes): planes.isWaiting
+        case nil: false
+        }
+    }
+
+    private var watchDescriptor: CInt {
+        switch planes {
+        case .some(let planes): planes.watchDescriptor
+        case nil: -1
+        }
+    }
+
+    /// When there is something to do without an event.
+    private var nextTime: UInt64? {
+        guard isShaping || life.member != nil else { return nil }
+        return nextLook ?? (life.member == nil ? nil : restedAt + Membership.rest)
+    }
+
+    /// Stops looking at a run that moves nothing, until the alarm sounds.
+    private mutating func sleepIfQuiet() {
+        let (now, last) = (Host.monotonicNanoseconds, memory.lastCharge)
+        guard nextLook != nil, alarm != nil, now > max(last, began) + GuardLoop.quiet, !isWaiting,
+            memory.setAlarm(since: last)
+        else { return }
+        nextLook = nil
+        restedAt = now
+        life.member?.sleep()
+    }
+
+    private mutating func wake() {
+        alarm?.stop()
+        nextLook = Host.monotonicNanoseconds + GuardLoop.period
+        guard let member = life.member else { return }
+        member.wake()
+        follow(retries: false)
+    }
+
+    /// Does what is to be done when devices change, and every so often.
+    private mutating func tend(hasNewDevices: Bool) {
+        let now = Host.monotonicNanoseconds
+        let isTime = nextLook.map { $0 <= now } ?? false
+        if isTime { nextLook = now + GuardLoop.period }
+        if isTime || hasNewDevices { planes?.step() }
+        if isTime, life.member?.step(isWaiting: isWaiting) == true { follow(retries: false) }
+        if nextLook == nil, let member = life.member, now >= restedAt + Membership.rest {
+            restedAt = now
+            member.sleep()
+        }
     }
 
     /// Limits the run to what it may use now.

@@ -9,8 +9,7 @@ import Records
 
 /// The process that holds all of a run, too, and keeps its planes up. The command waits for none of that work; where
 /// throttle is killed, or leaves processes of the command's behind, the guard keeps them limited to their end; and
-/// however it ends itself, nothing of it stays. It is forked before there is anything to guard. The line to it closes with
-/// the last reference: that is when it hears that we have undone all that we did.
+/// however it ends itself, nothing of it stays. It is forked before there is anything to guard.
 final class GuardProcess {
     private enum State {
         /// It sets the planes up.
@@ -41,7 +40,7 @@ final class GuardProcess {
         // Long enough for all that the guard does before a transfer may begin, as a congestion window that has grown
         // without it isn't reduced; short where it dies over it.
         if memory.rates != .unlimited { memory.holdConnections(milliseconds: 200) }
-        var own = [ends[1], base.descriptor.rawValue] + programs.mapDescriptors
+        var own = [ends[1], base.descriptor.rawValue] + programs.mapDescriptors + [memory.alarm.rawValue]
         if let records { own.append(records.descriptor.rawValue) }
         if let member { own += member.descriptors }
         own.sort()
@@ -54,12 +53,13 @@ final class GuardProcess {
             life.work(programs, base, records)
             _exit(0)
         }
-        close(ends[1])
+        Glibc.close(ends[1])
         line = Descriptor(owning: ends[0])
         if pid < 0 { throw SystemError("start", "the guard process") }
     }
 
-    deinit {
+    /// Lets the guard hear that all we did is undone, and waits for its end where that is needed.
+    fileprivate func close() {
         end()
         line = nil
         if state == .ending && mustBeReaped { waitpid(pid, nil, 0) }
@@ -152,4 +152,13 @@ final class GuardProcess {
         // Nobody tells the run's share of its group any more: the group's budget holds.
         memory.rates = memory.asked
     }
+}
+
+/// The line to the guard, if there is one. Its end is to come last of all.
+struct GuardLine: ~Copyable {
+    let guardProcess: GuardProcess?
+
+    init(to guardProcess: GuardProcess?) { self.guardProcess = guardProcess }
+
+    deinit { guardProcess?.close() }
 }

@@ -12,7 +12,7 @@ struct Limiter: ~Copyable {
     // Destroyed in this order.
     private var hold: RunHold
     private let member: Membership?
-    let guardProcess: GuardProcess?
+    private let line: GuardLine
     let memory: RunMemory
 
     init(_ plan: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
@@ -25,7 +25,8 @@ struct Limiter: ~Copyable {
         let memory = programs.memory
         let member = try Limiter.join(entry, plan, memory, log)
         // From here on, the guard removes what a kill leaves.
-        let guardProcess = try Limiter.startGuard(plan, command, kernel, programs, base, records, member, log)
+        let line = GuardLine(
+            to: try Limiter.startGuard(plan, command, kernel, programs, base, records, member, log))
         let cgroup: RunCgroup
         do {
             cgroup = try RunCgroup(in: base, log: log)
@@ -39,13 +40,17 @@ struct Limiter: ~Copyable {
         memory.hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
         let hold = RunHold(cgroup, record, attachments, method)
-        self.guardProcess = try Limiter.share(hold, with: guardProcess, plan, memory, log)
+        try Limiter.share(hold, with: line.guardProcess, plan, memory, log)
+        self.line = line
         self.hold = hold
         self.member = member
         self.memory = memory
     }
 
     deinit { guardProcess?.end() }
+
+    /// nil where there never was one.
+    var guardProcess: GuardProcess? { line.guardProcess }
 
     var id: String { hold.cgroup.id }
 

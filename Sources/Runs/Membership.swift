@@ -134,9 +134,22 @@ final class Membership {
                 share: rates[direction].bytesPerSecond ?? .max, seconds: seconds)
             return min(now < joined + Membership.welcome ? Demand.all : demand, asked[direction].bytesPerSecond ?? .max)
         }
-        if !table.say(wanted[0], wanted[1], at: seat, owner), let another = table.sit(owner) { seat = another }
+        say(wanted[0], wanted[1])
         return true
     }
+
+    private func say(_ down: UInt64, _ up: UInt64, within lease: UInt64 = 0) {
+        if !table.say(down, up, at: seat, owner, within: lease), let another = table.sit(owner) { seat = another }
+    }
+
+    /// How long a run that rests keeps its seat without a word, in ns.
+    static let rest: UInt64 = 10_000_000_000
+
+    /// Says that the run wants nothing, for as long as it moves nothing.
+    func sleep() { say(0, 0, within: Membership.rest + 2_000_000_000) }
+
+    /// The next step is of what passes from now on.
+    func wake() { stepped = Host.monotonicNanoseconds }
 
     /// What the run may use now: its share, and no more than was asked for.
     var share: Rates {

@@ -78,14 +78,16 @@ struct Planes: ~Copyable {
         }
     }
 
-    /// What to wait for until the next step: a descriptor that can be read when devices have changed (-1: none), and a time
-    /// (nil: none).
-    var waiting: (descriptor: CInt, time: UInt64?) {
+    /// Readable when devices have changed; -1 where that doesn't matter.
+    var watchDescriptor: CInt {
         switch shaper {
-        case .some(let shaper): (shaper.watchDescriptor, shaper.nextStep)
-        case nil: (-1, nil)
+        case .some(let shaper): shaper.watchDescriptor
+        case nil: -1
         }
     }
+
+    /// Whether there is a queue to be looked at.
+    var isShaping: Bool { shaper != nil }
 
     mutating func step() {
         do throws(SystemError) {

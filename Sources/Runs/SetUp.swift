@@ -93,41 +93,35 @@ extension Limiter {
         do {
             return try GuardProcess(plan, command, kernel, programs, base, records, member, log: log)
         } catch {
-            return try doWithoutGuard(plan, error, log)
+            try doWithoutGuard(plan, error, log)
+            return nil
         }
     }
 
-    /// Hands the guard its part in the run, and waits for the queue where there is to be nothing else. Returns the guard; nil
-    /// where there is none.
+    /// Hands the guard its part in the run, and waits for the queue where there is to be nothing else.
     static func share(
         _ hold: borrowing RunHold, with guardProcess: GuardProcess?, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
-    ) throws(SetupError) -> GuardProcess? {
-        // Without one, the group's budget is what holds.
-        guard let guardProcess else {
-            memory.rates = memory.asked
-            return nil
-        }
+    ) throws(SetupError) {
         do {
-            try guardProcess.take(hold)
+            try guardProcess?.take(hold)
         } catch {
-            guardProcess.leave()
-            memory.rates = memory.asked
-            return try doWithoutGuard(plan, error, log)
+            guardProcess?.leave()
+            try doWithoutGuard(plan, error, log)
         }
+        // Without it, the group's budget is what holds.
+        guard let guardProcess, guardProcess.isAlive else { return memory.rates = memory.asked }
         if plan.mode == .shape && memory.rates.down != .unlimited {
             guardProcess.waitUntilReady()
             guard memory.planes.contains(.shape) else {
                 throw SetupError("can't shape downloads: \(memory.obstacle ?? "the guard process has ended")")
             }
         }
-        return guardProcess
     }
 
     private static func doWithoutGuard(
         _ plan: RunPlan, _ error: SystemError, _ log: Logger
-    ) throws(SetupError) -> GuardProcess? {
+    ) throws(SetupError) {
         if plan.mode == .shape { throw SetupError(error) }
         log.warning("\(error): nothing but police holds the limits, and that only while throttle lives")
-        return nil
     }
 }

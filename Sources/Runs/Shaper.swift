@@ -43,8 +43,6 @@ struct Shaper: ~Copyable {
 
     var watchDescriptor: CInt { watch.descriptor }
 
-    var nextStep: UInt64 { steppedNanoseconds + UInt64(Shaper.stepMilliseconds) * 1_000_000 }
-
     /// Leads downloads through the queue, at this rate in bytes a second.
     mutating func start(_ rate: UInt64, _ set: borrowing PlaneSet) throws(SystemError) {
         if rate != limit {
