@@ -8,7 +8,7 @@ import SystemPackage
 ///
 /// The packets are redirected by an action (act_mirred), as bpf_redirect() can't send them to an IFB before Linux 6.4.
 /// libnl-route has no BPF filters, so the message is made here: net/sched/cls_bpf.c has its attributes.
-public struct IngressFilter: Sendable {
+struct IngressFilter: Sendable {
     let device: Device
     let priority: UInt16
     /// The index of the device that it redirects to.
@@ -16,7 +16,7 @@ public struct IngressFilter: Sendable {
 
     /// Adds the filter; `program` is the descriptor of one of type sched_cls, which returns -1 for a match and else 0.
     /// Filters of lower priority values see each packet first. `handle` is unique among those of one priority.
-    public init(
+    init(
         program: CInt, named name: String, on device: Device, to target: Int32, priority: UInt16, handle: UInt32
     ) throws(SystemError) {
         self.device = device
@@ -62,7 +62,7 @@ public struct IngressFilter: Sendable {
     private static let parent = UInt32(TC_H_CLSACT) & 0xffff_0000 | UInt32(TC_H_MIN_INGRESS)
 
     /// One that is gone already, or whose device is, is no error.
-    public func remove() throws(SystemError) {
+    func remove() throws(SystemError) {
         let code = send(CInt(RTM_DELTFILTER), 0) { _ in }
         let errno = Errno(libnl: code)
         // EINVAL: the qdisc is gone.

@@ -6,9 +6,9 @@ import SystemPackage
 
 /// A place for a filter of ours at a device's ingress: its clsact or ingress qdisc. Where it has none, a run adds
 /// clsact, all later runs share it, and the last to leave removes it; one that others made, or use, stays.
-public struct IngressPlace: ~Copyable {
+struct IngressPlace: ~Copyable {
     /// The priority that a filter of ours must have, behind those of others. It tells other runs who made the qdisc.
-    public enum Priority: UInt16, Sendable {
+    enum Priority: UInt16, Sendable {
         /// In a clsact that a run added.
         case inOurs = 65535
         /// In one of others.
@@ -16,13 +16,13 @@ public struct IngressPlace: ~Copyable {
     }
 
     /// What the filter has.
-    public let priority: Priority
+    let priority: Priority
     private let route: RouteSocket
     private let device: Device
     private let log: Logger
 
     /// `attach` is to add the filter; runs that come or go meanwhile wait.
-    public init(
+    init(
         on device: Device, log: Logger, attach: (Priority) throws(SystemError) -> Void
     ) throws(SystemError) {
         let route = try RouteSocket()
@@ -60,7 +60,7 @@ public struct IngressPlace: ~Copyable {
     }
 
     /// Gives the place up; `detach` is to remove the filter.
-    public consuming func leave(_ detach: () -> Void) {
+    consuming func leave(_ detach: () -> Void) {
         let lock = NamespaceLock()
         detach()
         if priority == .inOurs && IngressPlace.priorities(route, device.index).isEmpty {

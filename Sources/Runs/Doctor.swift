@@ -228,7 +228,7 @@ extension Doctor {
             do {
                 let planes = try PlaneSet(sharing: try loadPrograms(kernel))
                 guard let loopback = try RouteSocket().devices().first(where: \.isLoopback) else { return }
-                _ = try QueueEntry(loopback, to: loopback.index, hasQdisc: isFilter, kernel, planes, .silent)
+                _ = try DeviceHook(loopback, to: loopback.index, hasQdisc: isFilter, kernel, planes, .silent)
                 add(.ingress, .ok, isFilter ? "clsact with BPF filters" : "tcx links")
             } catch {
                 let isNeeded = isFilter != hasLinks

@@ -9,7 +9,7 @@ struct Shaper: ~Copyable {
     static let stepMilliseconds: CInt = 100
 
     // Destroyed in this order: the last made goes first.
-    private var entries: [Int32: QueueEntry] = [:]
+    private var hooks: [Int32: DeviceHook] = [:]
     private let queue: Queue
     private let watch: DeviceWatch
     private var control: QueueControl
@@ -18,7 +18,9 @@ struct Shaper: ~Copyable {
     private var size: UInt64
     private var isInUse = false
     private(set) var isWaiting = false
-    /// Why the last device that could have been shaped isn't.
+    /// Devices whose packets can't be led through the queue.
+    private var refused: Set<Int32> = []
+    /// Why the last one that could have been isn't.
     private var refusal: SystemError?
     private var steppedNanoseconds = Host.monotonicNanoseconds
     private let memory: RunMemory
@@ -57,7 +59,7 @@ struct Shaper: ~Copyable {
         if isInUse { return }
         isInUse = true
         try hookDevices(set)
-        if !entries.values.contains(where: { $0.leads }) {
+        if hooks.isEmpty {
             throw refusal
                 ?? SystemError("shape", "downloads", errno: .noSuchAddressOrDevice, hint: "no device here allows it")
         }
@@ -96,21 +98,24 @@ struct Shaper: ~Copyable {
         let qdiscs = try route.devicesWithIngressQdisc()
         let devices = try route.devices()
         let present = Set(devices.map(\.index))
-        entries = entries.filter { present.contains($0.key) }
-        for device in devices where entries[device.index] == nil && device.kind != "ifb" && !device.hasMaster {
+        hooks = hooks.filter { present.contains($0.key) }
+        refused.formIntersection(present)
+        for device in devices where device.kind != "ifb" && !device.hasMaster && !isKnown(device) {
             guard device.isEthernet || device.isLoopback else {
                 log.info("device \(device.name) can't be shaped (no Ethernet): window and police there")
-                entries[device.index] = QueueEntry(without: device)
+                refused.insert(device.index)
                 continue
             }
             do throws(SystemError) {
-                entries[device.index] = try QueueEntry(
+                hooks[device.index] = try DeviceHook(
                     device, to: queue.device, hasQdisc: qdiscs.contains(device.index), kernel, set, log)
             } catch {
                 refusal = error
                 log.info("device \(device.name) can't be shaped: \(error)")
-                entries[device.index] = QueueEntry(without: device)
+                refused.insert(device.index)
             }
         }
     }
+
+    private func isKnown(_ device: Device) -> Bool { hooks[device.index] != nil || refused.contains(device.index) }
 }

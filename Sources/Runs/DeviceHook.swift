@@ -1,0 +1,30 @@
+import Devices
+import Kernel
+import Logging
+import Programs
+
+/// What leads the packets of one device into the queue. Its end takes it away. A class, as no dictionary holds what
+/// can't be copied.
+final class DeviceHook {
+    private enum Way: ~Copyable {
+        case link(IngressLink)
+        case filter(PlacedFilter)
+    }
+
+    private let way: Way
+
+    /// By a tcx link where nobody's filters would be passed over for it, else as a filter behind theirs.
+    init(
+        _ device: Device, to queue: Int32, hasQdisc: Bool, _ kernel: KernelVersion, _ set: borrowing PlaneSet,
+        _ log: Logger
+    ) throws(SystemError) {
+        way =
+            if kernel >= IngressLink.oldestKernel && !hasQdisc {
+                .link(try IngressLink(set, on: device.index, named: device.name, log: log))
+            } else {
+                .filter(
+                    try PlacedFilter(
+                        program: set.matchDescriptor, named: PlaneSet.matchName, on: device, to: queue, log: log))
+            }
+    }
+}
