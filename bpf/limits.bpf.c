@@ -245,7 +245,7 @@ static __always_inline void note_exempt(struct bpf_sock_ops *ops, bool exempt)
 	}
 }
 
-/* Bounds what a connection begins with, and makes TCP call throttle_tcp() of planes.bpf.c from then on. */
+/* Bounds what a connection begins with, and makes TCP call throttle_tcp() of tcp.bpf.c from then on. */
 SEC("sockops")
 int throttle_calls(struct bpf_sock_ops *ops)
 {

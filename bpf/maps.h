@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The maps that both objects use: limits.bpf.o makes them, planes.bpf.o is given theirs. */
+/* The maps that all objects use: limits.bpf.o makes them, tcp.bpf.o and queue.bpf.o are given them. */
 #ifndef THROTTLE_MAPS_H
 #define THROTTLE_MAPS_H
 

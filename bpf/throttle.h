@@ -103,6 +103,11 @@ struct throttle_constants {
 	__u32 grouped; /* whether the run's packets are charged to its group's budget, too */
 };
 
+/* The same of a queue's programs, in the map ".rodata.queue". */
+struct throttle_queue_constants {
+	__u32 device; /* its index */
+};
+
 /* As many as user space may give, and those of local networks. */
 #define THROTTLE_MAX_PREFIXES 1040
 
@@ -120,7 +125,7 @@ struct throttle_tcp {
 
 /* The queue that downloads wait in. Written by user space. */
 struct throttle_queue {
-	__u32 device;  /* its index; 0: none */
+	__u32 device;  /* its index, while downloads are led there; 0: none are */
 	__u32 largest; /* bytes of a packet but TCP's; a larger one is left to the police */
 	__u32 samples;
 	__u32 pad;

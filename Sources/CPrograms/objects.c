@@ -2,7 +2,7 @@
 #include "CPrograms.h"
 
 #if !__has_embed("../../build/bpf/limits.bpf.o") || !__has_embed("../../build/bpf/limits-v2.bpf.o") || \
-	!__has_embed("../../build/bpf/planes.bpf.o")
+	!__has_embed("../../build/bpf/tcp.bpf.o") || !__has_embed("../../build/bpf/queue.bpf.o")
 #error "the BPF objects are not built yet: run 'make bpf' first"
 #endif
 
@@ -13,8 +13,11 @@ _Alignas(8) static const unsigned char limits[] = {
 _Alignas(8) static const unsigned char limits_without_cmpxchg[] = {
 #embed "../../build/bpf/limits-v2.bpf.o"
 };
-_Alignas(8) static const unsigned char planes[] = {
-#embed "../../build/bpf/planes.bpf.o"
+_Alignas(8) static const unsigned char tcp[] = {
+#embed "../../build/bpf/tcp.bpf.o"
+};
+_Alignas(8) static const unsigned char queue[] = {
+#embed "../../build/bpf/queue.bpf.o"
 };
 
 struct programs_object programs_limits(bool has_cmpxchg)
@@ -24,7 +27,12 @@ struct programs_object programs_limits(bool has_cmpxchg)
 	return (struct programs_object){limits_without_cmpxchg, sizeof(limits_without_cmpxchg)};
 }
 
-struct programs_object programs_planes(void)
+struct programs_object programs_tcp(void)
 {
-	return (struct programs_object){planes, sizeof(planes)};
+	return (struct programs_object){tcp, sizeof(tcp)};
+}
+
+struct programs_object programs_queue(void)
+{
+	return (struct programs_object){queue, sizeof(queue)};
 }

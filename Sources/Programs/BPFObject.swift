@@ -23,6 +23,15 @@ struct BPFObject: ~Copyable {
         if bpf_map__reuse_fd(own, descriptor) != 0 { throw LoadError(errno: Errno(rawValue: errno)) }
     }
 
+    /// What a map of constants holds; before the programs are loaded, as they are checked and compiled for it.
+    func set<Value: BitwiseCopyable>(_ value: Value, ofMap name: String) throws(LoadError) {
+        var value = value
+        let map = bpf_object__find_map_by_name(pointer, name)
+        if bpf_map__set_initial_value(map, &value, MemoryLayout<Value>.size) != 0 {
+            throw LoadError(errno: Errno(rawValue: errno))
+        }
+    }
+
     func load() throws(LoadError) {
         if bpf_object__load(pointer) != 0 { throw LoadError(errno: Errno(rawValue: errno)) }
     }
@@ -68,7 +77,7 @@ struct SharedMemory<Value: BitwiseCopyable>: ~Copyable {
     }
 }
 
-/// The maps of bpf/maps.h and bpf/group.h.
+/// The maps of bpf/maps.h, bpf/group.h and bpf/queue.bpf.c.
 enum Map {
     static let run = ".data.run"
     static let group = ".data.group"
@@ -76,6 +85,5 @@ enum Map {
     static let ports = ".bss.ports"
     static let prefixes = "prefixes"
     static let constants = ".rodata.run"
-    /// Those that both objects work on.
-    static let common = [run, ports, "sockets", prefixes, constants]
+    static let queueConstants = ".rodata.queue"
 }

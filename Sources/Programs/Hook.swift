@@ -18,10 +18,10 @@ public enum Hook: Sendable {
     case sockets
     /// Makes TCP call `tcp`, on the run's cgroup.
     case calls
-    /// Paces uploads and clamps windows, on the run's cgroup. Of a `PlaneSet`.
+    /// Paces uploads and clamps windows, on the run's cgroup. Of `TCPPrograms`.
     case tcp
 
-    /// The program's name in bpf/limits.bpf.c, or planes.bpf.c for `tcp`, which bpftool shows.
+    /// The program's name in bpf/limits.bpf.c, or tcp.bpf.c for `tcp`, which bpftool shows.
     var programName: String {
         switch self {
         case .meter(.down): "throttle_down"

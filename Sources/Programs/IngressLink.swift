@@ -18,21 +18,21 @@ public struct IngressLink: ~Copyable {
 
     /// Attaches to the device with this index.
     public init(
-        _ planes: borrowing PlaneSet, on device: Int32, named name: String, log: Logger
+        _ programs: borrowing QueuePrograms, on device: Int32, named name: String, log: Logger
     ) throws(SystemError) {
-        let link = bpf_link_create(planes.shapeDescriptor, device, IngressLink.attachType, nil)
+        let link = bpf_link_create(programs.shapeDescriptor, device, IngressLink.attachType, nil)
         if link < 0 {
             // kernel/bpf/mprog.c
             let hint = errno == ERANGE ? "64 programs are attached there already, all that Linux allows" : nil
-            throw SystemError("attach", "\(PlaneSet.shapeName) to \(name)", hint: hint)
+            throw SystemError("attach", "\(QueuePrograms.shapeName) to \(name)", hint: hint)
         }
         self.link = Descriptor(owning: link)
         self.name = name
         self.log = log
-        log.debug("attached \(PlaneSet.shapeName) to device \(name), method tcx link")
+        log.debug("attached \(QueuePrograms.shapeName) to device \(name), method tcx link")
     }
 
     deinit {
-        log.debug("detached \(PlaneSet.shapeName) from device \(name)")
+        log.debug("detached \(QueuePrograms.shapeName) from device \(name)")
     }
 }

@@ -36,7 +36,4 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
     }
 
     public func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }
-
-    /// The descriptors that a process needs to load a `PlaneSet`, too.
-    public var mapDescriptors: [CInt] { Map.common.map { object.descriptor(ofMap: $0) } }
 }

@@ -6,6 +6,8 @@ import Units
 /// What the programs and processes of a run share: what it may do, and what it did.
 public final class RunMemory {
     private let shared: SharedMemory<throttle_run>
+    /// What more programs of the run are loaded with.
+    public let maps: SharedMaps
     /// The budget that its packets are charged to, too; nil where there is none.
     public let group: GroupMemory?
     /// For an `Alarm`.
@@ -17,6 +19,7 @@ public final class RunMemory {
     init(of object: borrowing BPFObject, _ limits: Limits, isGrouped: Bool) throws(LoadError) {
         shared = try SharedMemory<throttle_run>(of: object, Map.run)
         alarm = try object.copyDescriptor(ofMap: Map.alarm)
+        maps = try SharedMaps(of: object)
         group = isGrouped ? try GroupMemory(of: object) : nil
         burst = limits.burst
         counting = limits.counting

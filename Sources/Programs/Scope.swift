@@ -48,17 +48,14 @@ public struct Scope: Sendable, Equatable {
 }
 
 extension BPFObject {
-    /// Tells the programs what they are for; before they are loaded, as they are checked and compiled for it.
+    /// Tells the programs what they are for, before they are loaded.
     func declare(_ scope: Scope, isGrouped: Bool) throws(LoadError) {
         var constants = throttle_constants()
         if !scope.prefixes.isEmpty {
             constants.scope = (scope.limitsOthers ? THROTTLE_OTHERS_LIMITED : THROTTLE_OTHERS_EXEMPT).rawValue
         }
         constants.grouped = isGrouped ? 1 : 0
-        let map = bpf_object__find_map_by_name(pointer, Map.constants)
-        if bpf_map__set_initial_value(map, &constants, MemoryLayout.size(ofValue: constants)) != 0 {
-            throw LoadError(errno: Errno(rawValue: errno))
-        }
+        try set(constants, ofMap: Map.constants)
     }
 
     /// Hands its prefixes to the loaded programs.

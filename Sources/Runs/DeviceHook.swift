@@ -15,16 +15,17 @@ final class DeviceHook {
 
     /// By a tcx link where nobody's filters would be passed over for it, else as a filter behind theirs.
     init(
-        _ device: Device, to queue: Int32, hasQdisc: Bool, _ kernel: KernelVersion, _ set: borrowing PlaneSet,
+        _ device: Device, to queue: Int32, hasQdisc: Bool, _ kernel: KernelVersion, _ programs: borrowing QueuePrograms,
         _ log: Logger
     ) throws(SystemError) {
         way =
             if kernel >= IngressLink.oldestKernel && !hasQdisc {
-                .link(try IngressLink(set, on: device.index, named: device.name, log: log))
+                .link(try IngressLink(programs, on: device.index, named: device.name, log: log))
             } else {
                 .filter(
                     try PlacedFilter(
-                        program: set.matchDescriptor, named: PlaneSet.matchName, on: device, to: queue, log: log))
+                        program: programs.matchDescriptor, named: QueuePrograms.matchName, on: device, to: queue,
+                        log: log))
             }
     }
 }

@@ -142,7 +142,10 @@ extension Doctor {
         do {
             let programs = try loadPrograms(kernel)
             do {
-                _ = try PlaneSet(sharing: programs)
+                let maps = programs.memory.maps
+                _ = try TCPPrograms(sharing: maps)
+                // That device is only named.
+                _ = try QueuePrograms(for: 1, sharing: maps)
                 add(.bpf, .ok, "programs load, \(ProgramSet.variant(for: kernel))")
             } catch {
                 add(.bpf, .degraded, error, ", so nothing but police can hold limits")
@@ -226,9 +229,10 @@ extension Doctor {
         let hasLinks = kernel >= IngressLink.oldestKernel
         for isFilter in hasLinks ? [false, true] : [true] {
             do {
-                let planes = try PlaneSet(sharing: try loadPrograms(kernel))
                 guard let loopback = try RouteSocket().devices().first(where: \.isLoopback) else { return }
-                _ = try DeviceHook(loopback, to: loopback.index, hasQdisc: isFilter, kernel, planes, .silent)
+                let maps = try loadPrograms(kernel).memory.maps
+                let programs = try QueuePrograms(for: loopback.index, sharing: maps)
+                _ = try DeviceHook(loopback, to: loopback.index, hasQdisc: isFilter, kernel, programs, .silent)
                 add(.ingress, .ok, isFilter ? "clsact with BPF filters" : "tcx links")
             } catch {
                 let isNeeded = isFilter != hasLinks

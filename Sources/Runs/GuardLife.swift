@@ -21,11 +21,9 @@ struct GuardLife {
     /// The process ID of throttle.
     let parent: pid_t
 
-    func work(
-        _ programs: borrowing ProgramSet, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
-    ) {
+    func work(_ base: borrowing CgroupDirectory, _ records: RecordDirectory?) {
         // Loaded beside what throttle sets up.
-        let loaded = load(programs)
+        let loaded = load()
         do {
             guard let hold = try inherit(base, records) else { return sweep(base, records) }
             try keep(hold, loaded, records)
@@ -43,9 +41,9 @@ struct GuardLife {
         log.info("not shaped: \(error)")
     }
 
-    private func load(_ programs: borrowing ProgramSet) -> PlaneSet? {
+    private func load() -> TCPPrograms? {
         do {
-            return try PlaneSet(sharing: programs)
+            return try TCPPrograms(sharing: memory.maps)
         } catch {
             obstruct(error)
             return nil
@@ -68,7 +66,7 @@ struct GuardLife {
 
     /// Holds the run to its end.
     private func keep(
-        _ hold: consuming RunHold, _ loaded: consuming PlaneSet?, _ records: RecordDirectory?
+        _ hold: consuming RunHold, _ loaded: consuming TCPPrograms?, _ records: RecordDirectory?
     ) throws(SystemError) {
         var loop = try GuardLoop(self, hold, records)
         loop.setUp(loaded)

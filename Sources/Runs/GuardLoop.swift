@@ -50,7 +50,7 @@ struct GuardLoop: ~Copyable {
     }
 
     /// Sets the planes up, as far as that is possible.
-    mutating func setUp(_ loaded: consuming PlaneSet?) {
+    mutating func setUp(_ loaded: consuming TCPPrograms?) {
         if let loaded {
             do {
                 planes = try Planes(

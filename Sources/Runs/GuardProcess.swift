@@ -29,18 +29,18 @@ final class GuardProcess {
 
     /// Forks the guard of a run in `base`, which waits for what it is to guard.
     init(
-        _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ memory: RunMemory,
         _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ member: Membership?, log: Logger
     ) throws(SystemError) {
         self.log = log
-        memory = programs.memory
+        self.memory = memory
         var ends: [CInt] = [-1, -1]
         let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
         // Long enough for all that the guard does before a transfer may begin, as a congestion window that has grown
         // without it isn't reduced; short where it dies over it.
         if memory.rates != .unlimited { memory.holdConnections(milliseconds: 200) }
-        var own = [ends[1], base.descriptor.rawValue] + programs.mapDescriptors + [memory.alarm.rawValue]
+        var own = [ends[1], base.descriptor.rawValue] + memory.maps.descriptors + [memory.alarm.rawValue]
         if let records { own.append(records.descriptor.rawValue) }
         if let member { own += member.descriptors }
         own.sort()
@@ -50,7 +50,7 @@ final class GuardProcess {
             parent: getpid())
         pid = kernel_fork_apart(own, CInt(own.count))
         if pid == 0 {
-            life.work(programs, base, records)
+            life.work(base, records)
             _exit(0)
         }
         Glibc.close(ends[1])

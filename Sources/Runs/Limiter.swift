@@ -26,7 +26,7 @@ struct Limiter: ~Copyable {
         let member = try Limiter.join(entry, plan, memory, log)
         // From here on, the guard removes what a kill leaves.
         let line = GuardLine(
-            to: try Limiter.startGuard(plan, command, kernel, programs, base, records, member, log))
+            to: try Limiter.startGuard(plan, command, kernel, memory, base, records, member, log))
         let cgroup: RunCgroup
         do {
             cgroup = try RunCgroup(in: base, log: log)

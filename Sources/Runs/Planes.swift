@@ -10,7 +10,6 @@ struct Planes: ~Copyable {
     // Destroyed in this order: the last made goes first.
     private var shaper: Shaper?
     private let attachments: Attachments
-    private let set: PlaneSet
     private let memory: RunMemory
     private let mode: Mode
     private let kernel: KernelVersion
@@ -19,13 +18,12 @@ struct Planes: ~Copyable {
     private let log: Logger
 
     init(
-        _ memory: RunMemory, _ mode: Mode, _ kernel: KernelVersion, _ set: consuming PlaneSet,
+        _ memory: RunMemory, _ mode: Mode, _ kernel: KernelVersion, _ programs: borrowing TCPPrograms,
         _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ sweep: Sweep, _ log: Logger
     ) throws(SystemError) {
         var attachments = Attachments(log: log)
-        try attachments.attach(.tcp, of: set, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
+        try attachments.attach(.tcp, of: programs, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
         self.attachments = attachments
-        self.set = set
         self.memory = memory
         self.mode = mode
         self.kernel = kernel
@@ -52,9 +50,9 @@ struct Planes: ~Copyable {
     }
 
     private mutating func shape(_ rate: UInt64) {
-        do throws(SystemError) {
+        do {
             if shaper == nil { shaper = try Shaper(rate, memory, kernel, id, sweep, log) }
-            try shaper?.start(rate, set)
+            try shaper?.start(rate)
             memory.obstacle = nil
         } catch {
             giveUp(error)
@@ -63,7 +61,7 @@ struct Planes: ~Copyable {
     }
 
     /// Does without the queue.
-    private mutating func giveUp(_ error: SystemError) {
+    private mutating func giveUp(_ error: any Error) {
         shaper?.stop()
         shaper = nil
         memory.planes.remove(.shape)
@@ -91,7 +89,7 @@ struct Planes: ~Copyable {
 
     mutating func step() {
         do throws(SystemError) {
-            try shaper?.step(set)
+            try shaper?.step()
         } catch {
             if memory.planes.contains(.shape) { log.warning("downloads don't wait in a queue any more: \(error)") }
             giveUp(error)

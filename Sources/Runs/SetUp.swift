@@ -87,11 +87,11 @@ extension Limiter {
 
     /// Starts what makes the limit lossless, and outlives us. Without it, it still holds.
     static func startGuard(
-        _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ programs: borrowing ProgramSet,
+        _ plan: RunPlan, _ command: Command, _ kernel: KernelVersion, _ memory: RunMemory,
         _ base: borrowing CgroupDirectory, _ records: RecordDirectory?, _ member: Membership?, _ log: Logger
     ) throws(SetupError) -> GuardProcess? {
         do {
-            return try GuardProcess(plan, command, kernel, programs, base, records, member, log: log)
+            return try GuardProcess(plan, command, kernel, memory, base, records, member, log: log)
         } catch {
             try doWithoutGuard(plan, error, log)
             return nil

@@ -10,6 +10,7 @@ struct Shaper: ~Copyable {
 
     // Destroyed in this order: the last made goes first.
     private var hooks: [Int32: DeviceHook] = [:]
+    private let programs: QueuePrograms
     private let queue: Queue
     private let watch: DeviceWatch
     private var control: QueueControl
@@ -29,10 +30,11 @@ struct Shaper: ~Copyable {
 
     init(
         _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion, _ id: String, _ sweep: Sweep, _ log: Logger
-    ) throws(SystemError) {
+    ) throws {
         let watch = try DeviceWatch()
         sweep.queues(log)
         let queue = try Queue.ofRun(id, rate: rate, log: log)
+        programs = try QueuePrograms(for: queue.device, sharing: memory.maps)
         self.watch = watch
         self.queue = queue
         self.memory = memory
@@ -46,7 +48,7 @@ struct Shaper: ~Copyable {
     var watchDescriptor: CInt { watch.descriptor }
 
     /// Leads downloads through the queue, at this rate in bytes a second.
-    mutating func start(_ rate: UInt64, _ set: borrowing PlaneSet) throws(SystemError) {
+    mutating func start(_ rate: UInt64) throws(SystemError) {
         if rate != limit {
             limit = rate
             try queue.setRate(control.follow(limit: rate))
@@ -58,7 +60,7 @@ struct Shaper: ~Copyable {
         memory.useQueue(queue.device, largest: Queue.largestPacket(rate: size))
         if isInUse { return }
         isInUse = true
-        try hookDevices(set)
+        try hookDevices()
         if hooks.isEmpty {
             throw refusal
                 ?? SystemError("shape", "downloads", errno: .noSuchAddressOrDevice, hint: "no device here allows it")
@@ -74,8 +76,8 @@ struct Shaper: ~Copyable {
     }
 
     /// Takes in what changed since the last step. Fails where somebody removed the queue: what is led there is dropped.
-    mutating func step(_ set: borrowing PlaneSet) throws(SystemError) {
-        if watch.drain() { try? hookDevices(set) }
+    mutating func step() throws(SystemError) {
+        if watch.drain() { try? hookDevices() }
         let statistics = try queue.statistics()
         let waiting = statistics.tcp.queuedBytes + statistics.rest.queuedBytes
         isWaiting = waiting > 0
@@ -92,7 +94,7 @@ struct Shaper: ~Copyable {
     }
 
     /// Puts the program on every device that has none yet.
-    private mutating func hookDevices(_ set: borrowing PlaneSet) throws(SystemError) {
+    private mutating func hookDevices() throws(SystemError) {
         // A new one each time: it isn't behind on answers that were lost.
         let route = try RouteSocket()
         let qdiscs = try route.devicesWithIngressQdisc()
@@ -108,7 +110,7 @@ struct Shaper: ~Copyable {
             }
             do throws(SystemError) {
                 hooks[device.index] = try DeviceHook(
-                    device, to: queue.device, hasQdisc: qdiscs.contains(device.index), kernel, set, log)
+                    device, to: queue.device, hasQdisc: qdiscs.contains(device.index), kernel, programs, log)
             } catch {
                 refusal = error
                 log.info("device \(device.name) can't be shaped: \(error)")

@@ -27,7 +27,7 @@ struct Sweep {
 
     /// In this network namespace.
     func queues(_ log: Logger) {
-        guard isOn, let dead = try? DeadQueues(filterName: PlaneSet.matchName) else { return }
+        guard isOn, let dead = try? DeadQueues(filterName: QueuePrograms.matchName) else { return }
         for leftover in dead.leftovers(isRemoving: true) {
             if let failure = leftover.failure {
                 log.warning("\(failure)")

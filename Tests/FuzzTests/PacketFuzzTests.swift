@@ -17,7 +17,7 @@ import Units
             let free = try ProgramSet(for: kernel, .unlimited)
             let tight = try ProgramSet(for: kernel, .bytesPerSecond(1000))
             // Its device is only asked for: BPF_PROG_TEST_RUN sends nothing.
-            let planes = try PlaneSet(sharing: tight)
+            let queue = try QueuePrograms(for: 1, sharing: tight.memory.maps)
             tight.memory.useQueue(1)
             try Fuzzing.run(seed: seed, times: 500) { random in
                 let sample = RandomPacket(&random)
@@ -28,8 +28,8 @@ import Units
                     try expectOneCount(tight, direction, sample, verdicts: sample.isFree ? [1] : [1, drop], input)
                 }
                 // No socket of the run is there to take any of them.
-                #expect(try sample.call(planes.shapeDescriptor) == -1, "\(input)")
-                #expect(try sample.call(planes.matchDescriptor) == 0, "\(input)")
+                #expect(try sample.call(queue.shapeDescriptor) == -1, "\(input)")
+                #expect(try sample.call(queue.matchDescriptor) == 0, "\(input)")
             }
         }
     }

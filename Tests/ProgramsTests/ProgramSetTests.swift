@@ -32,6 +32,18 @@ extension KernelTests {
             }
         }
 
+        @Test func `planes count what was told`() throws {
+            let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
+            #expect(programs.memory.planeCounters == PlaneCounters())
+            programs.memory.noteQueue(delayNanoseconds: 100, droppedPackets: 3)
+            programs.memory.noteQueue(delayNanoseconds: 300, droppedPackets: 4)
+            programs.memory.noteQueue(delayNanoseconds: 200, droppedPackets: 4)
+            var expected = PlaneCounters()
+            (expected.queueDelayAverageNanoseconds, expected.queueDelayMaximumNanoseconds) = (200, 300)
+            (expected.queueDroppedPackets, expected.heldDownloads) = (4, true)
+            #expect(programs.memory.planeCounters == expected)
+        }
+
         @Test func `programs have names that bpftool shows whole`() throws {
             let programs = try ProgramSet()
             let hooks = Direction.allCases.flatMap { [Hook.meter($0), Hook.witness($0)] }

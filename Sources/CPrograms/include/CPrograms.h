@@ -19,7 +19,8 @@ struct programs_object {
 /* The limits' object for this kernel: BPF got cmpxchg with Linux 5.12. */
 struct programs_object programs_limits(bool has_cmpxchg);
 
-/* The planes' object. */
-struct programs_object programs_planes(void);
+/* The objects that work on the maps of the limits': TCP's, and that of a queue. */
+struct programs_object programs_tcp(void);
+struct programs_object programs_queue(void);
 
 #endif

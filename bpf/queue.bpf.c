@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * The programs that make a run's limits lossless: TCP's uploads are paced, so that they never meet the
- * police; downloads wait in a queue, or else TCP's windows are clamped, so that the sender can't be far over
- * the limit.
+ * The programs that lead a run's downloads into a queue, where they wait instead of being dropped. They are
+ * loaded once for each queue.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -15,35 +14,9 @@
 #include "flow.h"
 #include "maps.h"
 #include "scope.h"
-#include "tcp.h"
 
-/* Called by TCP for every socket of the run's cgroup. */
-SEC("sockops")
-int throttle_tcp(struct bpf_sock_ops *ops)
-{
-	struct throttle_socket *socket;
-
-	if (ops->op == BPF_SOCK_OPS_RETRANS_CB) {
-		/* That is, it was sent, and isn't the first packet, which may have been held. */
-		if (!ops->args[2] && ops->state != BPF_TCP_SYN_SENT)
-			__sync_fetch_and_add(&run.tcp.retransmitted_segments, ops->args[1]);
-		return 1;
-	}
-	/* Without its mark it isn't TCP's own: MPTCP's subflows are policed. */
-	socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
-	if (!socket || socket->exempt)
-		return 1;
-	switch (ops->op) {
-	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-	case BPF_SOCK_OPS_RTT_CB:
-		tcp_pace(ops, socket);
-		break;
-	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
-		tcp_clamp_window(ops, socket);
-	}
-	return 1;
-}
+/* Of these programs alone; all other maps are the run's. */
+const volatile struct throttle_queue_constants queue SEC(".rodata.queue") = {};
 
 /* Whether a socket is the run's; its packets take the queue from now on. */
 static __always_inline bool enqueues(struct bpf_sock *sk)
@@ -128,7 +101,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 SEC("tc")
 int throttle_shape(struct __sk_buff *skb)
 {
-	return is_ours(skb) ? (int)bpf_redirect(run.queue.device, 0) : TC_ACT_UNSPEC;
+	return is_ours(skb) ? (int)bpf_redirect(queue.device, 0) : TC_ACT_UNSPEC;
 }
 
 /* The same for a filter whose action sends what it matches: -1 is a match, 0 none (net/sched/cls_bpf.c). */

@@ -12,70 +12,19 @@ import Units
 @testable import Programs
 
 extension KernelTests {
-    @Suite struct PlaneSetTests {
+    @Suite struct QueueProgramsTests {
         private static let pass: CInt = -1  // TC_ACT_UNSPEC
         private static let redirect: CInt = 7  // TC_ACT_REDIRECT
 
         @Test(arguments: kernels)
-        func `planes load beside the limits of each kernel`(kernel: KernelVersion) throws {
-            let programs = try ProgramSet(for: kernel)
-            let planes = try PlaneSet(sharing: programs)
-            for descriptor in [planes.descriptor(of: .tcp), planes.shapeDescriptor] {
-                #expect(try information(descriptor).type != 0)
-            }
-            #expect(try information(planes.descriptor(of: .tcp)).type == BPF_PROG_TYPE_SOCK_OPS.rawValue)
-            #expect(try information(planes.shapeDescriptor).type == BPF_PROG_TYPE_SCHED_CLS.rawValue)
-        }
-
-        @Test func `planes work on the maps of their limits`() throws {
-            let first = try ProgramSet()
-            let second = try ProgramSet()
-            let planes = [try maps(of: try PlaneSet(sharing: first)), try maps(of: try PlaneSet(sharing: second))]
-            for (set, other) in [(try ids(first), planes[0]), (try ids(second), planes[1])] {
-                #expect(set.isSubset(of: other))
-            }
-            #expect(planes[0].isDisjoint(with: planes[1]))
-        }
-
-        /// Ids of the maps that runs share.
-        private func ids(_ programs: borrowing ProgramSet) throws -> Set<UInt32> {
-            try Set(
-                programs.mapDescriptors.map { descriptor in
-                    var info = bpf_map_info()
-                    var size = UInt32(MemoryLayout<bpf_map_info>.size)
-                    guard bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 else {
-                        throw SystemError("read", "map")
-                    }
-                    return info.id
-                })
-        }
-
-        /// Ids of the maps that both programs use.
-        private func maps(of planes: borrowing PlaneSet) throws -> Set<UInt32> {
-            var found: Set<UInt32> = []
-            for descriptor in [planes.descriptor(of: .tcp), planes.shapeDescriptor] {
-                var ids = [UInt32](repeating: 0, count: 16)
-                let count = ids.withUnsafeMutableBufferPointer { ids in
-                    var info = bpf_prog_info()
-                    var size = UInt32(MemoryLayout<bpf_prog_info>.size)
-                    (info.nr_map_ids, info.map_ids) = (16, UInt64(UInt(bitPattern: ids.baseAddress)))
-                    return bpf_obj_get_info_by_fd(descriptor, &info, &size) == 0 ? Int(info.nr_map_ids) : -1
-                }
-                #expect(count > 0)
-                found.formUnion(ids.prefix(max(0, count)))
-            }
-            return found
-        }
-
-        @Test(arguments: kernels)
         func `what isn't for the run passes the shaper, whatever it is`(kernel: KernelVersion) throws {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1000))
-            let planes = try PlaneSet(sharing: programs)
+            let queue = try QueuePrograms(for: 1, sharing: programs.memory.maps)
             for device in [0, 1] as [Int32] {
                 programs.memory.useQueue(device)
                 for sample in PacketCase.wellFormed + PacketCase.malformed {
-                    let result = try Calls(program: planes.shapeDescriptor, sample).action(3)
-                    #expect(result == PlaneSetTests.pass, "\(sample.testDescription)")
+                    let result = try Calls(program: queue.shapeDescriptor, sample).action(3)
+                    #expect(result == QueueProgramsTests.pass, "\(sample.testDescription)")
                 }
             }
         }
@@ -106,21 +55,23 @@ extension KernelTests {
                 try #require(kernel_make_network() == 0)
                 try #require(system("ip link set lo up") == 0)
                 let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
-                let planes = try PlaneSet(sharing: programs)
-                let port = try PlaneSetTests.open(sample, inRunOf: programs, if: ofRun)
-                let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port))
-                #expect(try calls.action(1) == PlaneSetTests.pass)
+                let queue = try QueuePrograms(for: 1, sharing: programs.memory.maps)
+                let port = try QueueProgramsTests.open(sample, inRunOf: programs, if: ofRun)
+                let calls = Calls(program: queue.shapeDescriptor, sample.packet(to: port))
+                #expect(try calls.action(1) == QueueProgramsTests.pass)
                 // An index that nothing has: BPF_PROG_TEST_RUN only asks for what would be done.
                 programs.memory.useQueue(1)
-                #expect(try calls.action(1) == (ofRun ? PlaneSetTests.redirect : PlaneSetTests.pass))
-                #expect(try Calls(program: planes.shapeDescriptor, sample.packet(to: port + 1)).action(1) == -1)
+                #expect(try calls.action(1) == (ofRun ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
+                #expect(try Calls(program: queue.shapeDescriptor, sample.packet(to: port + 1)).action(1) == -1)
                 // Nothing waits for an upload's ACKs, and too large a datagram for any room in the queue.
-                let bare = try Calls(program: planes.shapeDescriptor, sample.packet(to: port, [])).action(1)
-                #expect(bare == (ofRun && !sample.isTCP ? PlaneSetTests.redirect : PlaneSetTests.pass))
+                let bare = try Calls(program: queue.shapeDescriptor, sample.packet(to: port, [])).action(1)
+                #expect(bare == (ofRun && !sample.isTCP ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
                 programs.memory.useQueue(1, largest: 16)
-                #expect(try calls.action(1) == (ofRun && sample.isTCP ? PlaneSetTests.redirect : PlaneSetTests.pass))
+                #expect(
+                    try calls.action(1)
+                        == (ofRun && sample.isTCP ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
                 programs.memory.useQueue(0)
-                #expect(try calls.action(1) == PlaneSetTests.pass)
+                #expect(try calls.action(1) == QueueProgramsTests.pass)
             }
         }
 
@@ -134,26 +85,16 @@ extension KernelTests {
                 let limits = Limits(rates, burst: try TimeSpan("200ms"), counting: .payload)
                 let exempt = Scope(except: [try Prefix("127.0.0.2"), try Prefix("::2")])
                 let programs = try ProgramSet(for: KernelVersion(6, 18), limits, scope: exempt)
-                let planes = try PlaneSet(sharing: programs)
-                let port = try PlaneSetTests.open(sample, inRunOf: programs)
+                let queue = try QueuePrograms(for: 1, sharing: programs.memory.maps)
+                let port = try QueueProgramsTests.open(sample, inRunOf: programs)
                 programs.memory.useQueue(1)
-                for (host, action) in [(1, PlaneSetTests.redirect), (2, PlaneSetTests.pass)] as [(UInt8, CInt)] {
-                    let calls = Calls(program: planes.shapeDescriptor, sample.packet(to: port, from: host))
+                for (host, action) in [(1, QueueProgramsTests.redirect), (2, QueueProgramsTests.pass)]
+                    as [(UInt8, CInt)]
+                {
+                    let calls = Calls(program: queue.shapeDescriptor, sample.packet(to: port, from: host))
                     #expect(try calls.action(1) == action)
                 }
             }
-        }
-
-        @Test func `planes count what was told`() throws {
-            let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
-            #expect(programs.memory.planeCounters == PlaneCounters())
-            programs.memory.noteQueue(delayNanoseconds: 100, droppedPackets: 3)
-            programs.memory.noteQueue(delayNanoseconds: 300, droppedPackets: 4)
-            programs.memory.noteQueue(delayNanoseconds: 200, droppedPackets: 4)
-            var expected = PlaneCounters()
-            (expected.queueDelayAverageNanoseconds, expected.queueDelayMaximumNanoseconds) = (200, 300)
-            (expected.queueDroppedPackets, expected.heldDownloads) = (4, true)
-            #expect(programs.memory.planeCounters == expected)
         }
     }
 }
