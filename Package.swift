@@ -28,7 +28,8 @@ let package = Package(
             name: "Programs", dependencies: ["Units", "Kernel", "CKernel", "CLibBPF", "CPrograms", system, logging],
             swiftSettings: strict),
         .target(
-            name: "Devices", dependencies: ["Kernel", "CLibNL", "CPrograms", system, logging], swiftSettings: strict),
+            name: "Devices", dependencies: ["Kernel", "CKernel", "CLibNL", "CPrograms", system, logging],
+            swiftSettings: strict),
         .target(name: "Groups", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Records", dependencies: ["Units", "Kernel", "CKernel", system], swiftSettings: strict),
         .target(name: "Commands", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
@@ -73,7 +74,8 @@ let package = Package(
         .testTarget(
             name: "RunsTests",
             dependencies: [
-                "Runs", "Cgroups", "Commands", "Kernel", "Programs", "Units", "CKernel", "CLibBPF", "CTestSupport",
+                "Runs", "Cgroups", "Commands", "Devices", "Kernel", "Programs", "Units", "CKernel", "CLibBPF",
+                "CTestSupport",
                 "TestSupport", logging, system,
             ],
             swiftSettings: strict),

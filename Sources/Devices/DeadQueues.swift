@@ -2,11 +2,12 @@ import Glibc
 import Kernel
 import SystemPackage
 
-/// What runs left in this network namespace that died without taking it down: their queues, and the filters that
+/// What runs left in a network namespace that died without taking it down: their queues, and the filters that
 /// lead there.
 public struct DeadQueues: Sendable {
     /// The queues' devices.
     public let devices: [Device]
+    private let network: NetworkNamespace
     private let filters: [IngressFilter]
     /// Queues whose names are taken, so that they may be in use, but by whom `isRecorded` doesn't know.
     private let held: [Leftover]
@@ -14,13 +15,15 @@ public struct DeadQueues: Sendable {
     /// Looks for them. `filterName` is what filters of ours are named. A queue lives while its name is taken. But any user
     /// can take that of a dead run: where `isRecorded` is given, and doesn't know the run as one that lives, it is looked for
     /// who has the name, which takes long. The queue lives if that is the user that its device shows.
-    public init(filterName: String, isRecorded: ((_ run: String, uid_t?) -> Bool)? = nil) throws(SystemError) {
-        let route = try RouteSocket()
+    public init(
+        in network: NetworkNamespace, filterName: String, isRecorded: ((_ run: String, uid_t?) -> Bool)? = nil
+    ) throws(SystemError) {
+        let route = try network.routeSocket()
         var filters: [IngressFilter] = []
         let places = try route.devicesWithIngressQdisc()
         if !places.isEmpty {
             for device in try route.devices() where places.contains(device.index) {
-                filters += try IngressFilter.all(on: device, named: filterName)
+                filters += try IngressFilter.all(on: device, in: network, named: filterName)
             }
         }
         // After the filters, so that each queue that a live one leads to is among them.
@@ -28,15 +31,16 @@ public struct DeadQueues: Sendable {
         var held: [Leftover] = []
         let dead = all.filter { device in
             guard device.isQueue else { return false }
-            if !QueueClaim.isTaken(device.name) { return true }
+            if !QueueClaim.isTaken(device.name, in: network) { return true }
             let label = device.queueLabel
             if isRecorded?(label?.run ?? "", label?.user) != false { return false }
-            let holders = QueueClaim.holders(of: device.name)
+            let holders = QueueClaim.holders(of: device.name, in: network)
             if let user = label?.user, !holders.isEmpty, !holders.contains(where: { $0.user == user }) { return true }
             held.append(Leftover(heldBy: holders, device))
             return false
         }
         let alive = Set(all.map(\.index)).subtracting(dead.map(\.index))
+        self.network = network
         self.filters = filters.filter { !alive.contains(Int32(bitPattern: $0.handle)) }
         devices = dead
         self.held = held
@@ -70,7 +74,7 @@ public struct DeadQueues: Sendable {
 
     private func remove(_ device: Device) -> SystemError? {
         do throws(SystemError) {
-            try RouteSocket().remove(device.index, named: device.name)
+            try network.routeSocket().remove(device.index, named: device.name)
             return nil
         } catch {
             return error

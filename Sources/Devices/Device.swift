@@ -1,7 +1,7 @@
 import CLibNL
 import Glibc
 
-/// A network device of the caller's network namespace.
+/// A network device.
 public struct Device: Sendable, Equatable {
     /// Its ifindex, 1 or more.
     public let index: Int32

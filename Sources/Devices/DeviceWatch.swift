@@ -3,13 +3,13 @@ import Glibc
 import Kernel
 import SystemPackage
 
-/// Tells that devices of the namespace came, went or changed (RTNLGRP_LINK); to be polled.
+/// Tells that devices of a network namespace came, went or changed (RTNLGRP_LINK); to be polled.
 public struct DeviceWatch: ~Copyable {
     private let socket: RouteSocket
 
     /// Watches from now on: whoever lists devices after this misses none.
-    public init() throws(SystemError) {
-        let socket = try RouteSocket()
+    public init(in network: NetworkNamespace) throws(SystemError) {
+        let socket = try network.routeSocket()
         nl_socket_disable_seq_check(socket.pointer)
         var code = nl_socket_add_membership(socket.pointer, CInt(RTNLGRP_LINK.rawValue))
         if code >= 0 { code = nl_socket_set_nonblocking(socket.pointer) }

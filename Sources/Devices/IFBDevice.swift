@@ -7,17 +7,18 @@ import SystemPackage
 /// An IFB device of our own: packets redirected to it pass its qdisc and go on where they came from. Its end
 /// removes it.
 struct IFBDevice: ~Copyable {
+    let network: NetworkNamespace
     let route: RouteSocket
     let index: Int32
     let name: String
     private let log: Logger
 
     /// Makes the device, which is down at first: qdiscs are added faster then.
-    init(named name: String, log: Logger) throws(SystemError) {
+    init(named name: String, in network: NetworkNamespace, log: Logger) throws(SystemError) {
         guard (1...15).contains(name.utf8.count) else {
             throw SystemError("create", "device \(name)", errno: .invalidArgument, hint: "names have 1 to 15 bytes")
         }
-        let route = try RouteSocket()
+        let route = try network.routeSocket()
         let code = with(rtnl_link_alloc(), rtnl_link_put) { link in
             rtnl_link_set_name(link, name)
             let code = rtnl_link_set_type(link, "ifb")
@@ -36,6 +37,7 @@ struct IFBDevice: ~Copyable {
             }
             throw SystemError("find", "device \(name)", errno: error)
         }
+        self.network = network
         self.route = route
         self.name = name
         self.log = log
@@ -78,7 +80,7 @@ struct IFBDevice: ~Copyable {
         do {
             do {
                 // Our socket may be behind on answers that were lost.
-                try RouteSocket().remove(index, named: name)
+                try network.routeSocket().remove(index, named: name)
             } catch {
                 try route.remove(index, named: name)
             }

@@ -9,6 +9,7 @@ import SystemPackage
 /// The packets are redirected by an action (act_mirred), as bpf_redirect() can't send them to an IFB before Linux 6.4.
 /// libnl-route has no BPF filters, so the message is made here: net/sched/cls_bpf.c has its attributes.
 struct IngressFilter: Sendable {
+    let network: NetworkNamespace
     let device: Device
     let priority: UInt16
     /// The index of the device that it redirects to.
@@ -17,8 +18,10 @@ struct IngressFilter: Sendable {
     /// Adds the filter; `program` is the descriptor of one of type sched_cls, which returns -1 for a match and else 0.
     /// Filters of lower priority values see each packet first. `handle` is unique among those of one priority.
     init(
-        program: CInt, named name: String, on device: Device, to target: Int32, priority: UInt16, handle: UInt32
+        program: CInt, named name: String, on device: Device, in network: NetworkNamespace, to target: Int32,
+        priority: UInt16, handle: UInt32
     ) throws(SystemError) {
+        self.network = network
         self.device = device
         self.priority = priority
         self.handle = handle
@@ -33,20 +36,24 @@ struct IngressFilter: Sendable {
     }
 
     /// The filters of this name at a device's ingress.
-    static func all(on device: Device, named name: String) throws(SystemError) -> [IngressFilter] {
+    static func all(
+        on device: Device, in network: NetworkNamespace, named name: String
+    ) throws(SystemError) -> [IngressFilter] {
         var request = tcmsg()
         request.tcm_ifindex = device.index
         request.tcm_parent = parent
         var found: [IngressFilter] = []
-        let code = try RouteSocket().ask(RTM_GETTFILTER, request, flags: CLibNL.NLM_F_DUMP) { message in
-            if let filter = IngressFilter(in: message, on: device, named: name) { found.append(filter) }
+        let code = try network.routeSocket().ask(RTM_GETTFILTER, request, flags: CLibNL.NLM_F_DUMP) { message in
+            if let filter = IngressFilter(in: message, on: device, in: network, named: name) { found.append(filter) }
         }
         if code < 0 { throw SystemError("list", "filters of \(device.name)", errno: Errno(libnl: code)) }
         return found
     }
 
     /// nil if the message is about another filter.
-    private init?(in message: OpaquePointer, on device: Device, named name: String) {
+    private init?(
+        in message: OpaquePointer, on device: Device, in network: NetworkNamespace, named name: String
+    ) {
         guard let header = nlmsg_hdr(message),
             let options = nlmsg_find_attr(header, CInt(MemoryLayout<tcmsg>.size), CInt(TCA_OPTIONS)),
             let first = nla_data(options)?.assumingMemoryBound(to: nlattr.self),
@@ -54,6 +61,7 @@ struct IngressFilter: Sendable {
             String(cString: nla_get_string(text)) == name
         else { return nil }
         let place = nlmsg_data(header).assumingMemoryBound(to: tcmsg.self).pointee
+        self.network = network
         self.device = device
         priority = UInt16(place.tcm_info >> 16)
         handle = place.tcm_handle
@@ -87,7 +95,7 @@ struct IngressFilter: Sendable {
 
     /// Sends a message on the filter and waits for the answer. Returns 0 or libnl's error code.
     private func send(_ type: CInt, _ flags: CInt, _ body: (OpaquePointer) -> Void) -> CInt {
-        guard let route = try? RouteSocket(), let message = nlmsg_alloc_simple(type, flags) else {
+        guard let route = try? network.routeSocket(), let message = nlmsg_alloc_simple(type, flags) else {
             return -CInt(NLE_NOMEM)
         }
         var header = tcmsg()

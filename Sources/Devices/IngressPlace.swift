@@ -17,35 +17,42 @@ struct IngressPlace: ~Copyable {
 
     /// What the filter has.
     let priority: Priority
+    private let network: NetworkNamespace
     private let route: RouteSocket
     private let device: Device
     private let log: Logger
 
     /// `attach` is to add the filter; runs that come or go meanwhile wait.
     init(
-        on device: Device, log: Logger, attach: (Priority) throws(SystemError) -> Void
+        on device: Device, in network: NetworkNamespace, log: Logger,
+        attach: (Priority) throws(SystemError) -> Void
     ) throws(SystemError) {
-        let route = try RouteSocket()
-        let lock = NamespaceLock()
-        let code = IngressPlace.with(device.index) {
-            rtnl_qdisc_add(route.pointer, $0, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
+        let route = try network.routeSocket()
+        let priority = try network.exclusively { () throws(SystemError) in
+            try IngressPlace.enter(device, route, log, attach)
         }
-        let errno = Errno(libnl: code)
-        if code < 0 && errno != .fileExists { throw SystemError("add", "qdisc clsact to \(device.name)", errno: errno) }
-        if code >= 0 { log.debug("added qdisc clsact to \(device.name)") }
-        let isOurs = code >= 0 || IngressPlace.priorities(route, device.index).contains(Priority.inOurs.rawValue)
+        self.priority = priority
+        self.network = network
+        self.route = route
+        self.device = device
+        self.log = log
+    }
+
+    /// Attaches the filter, to clsact of ours where there is no qdisc yet. Returns the priority that it has.
+    private static func enter(
+        _ device: Device, _ route: borrowing RouteSocket, _ log: Logger,
+        _ attach: (Priority) throws(SystemError) -> Void
+    ) throws(SystemError) -> Priority {
+        let isNew = try add(to: device, route, log)
+        let isOurs = isNew || priorities(route, device.index).contains(Priority.inOurs.rawValue)
         let priority = isOurs ? Priority.inOurs : .inTheirs
         do {
             try attach(priority)
         } catch {
-            if code >= 0 { IngressPlace.remove(from: device, route, log) }
+            if isNew { remove(from: device, route, log) }
             throw error
         }
-        lock.release()
-        self.priority = priority
-        self.route = route
-        self.device = device
-        self.log = log
+        return priority
     }
 
     /// The place of a filter that another process of ours left.
@@ -53,7 +60,9 @@ struct IngressPlace: ~Copyable {
         guard let priority = Priority(rawValue: filter.priority) else {
             throw SystemError("remove", "filter \(filter.handle) of \(filter.device.name)", errno: .invalidArgument)
         }
-        route = try RouteSocket()
+        let route = try filter.network.routeSocket()
+        network = filter.network
+        self.route = route
         self.priority = priority
         device = filter.device
         self.log = log
@@ -61,12 +70,25 @@ struct IngressPlace: ~Copyable {
 
     /// Gives the place up; `detach` is to remove the filter.
     consuming func leave(_ detach: () -> Void) {
-        let lock = NamespaceLock()
-        detach()
-        if priority == .inOurs && IngressPlace.priorities(route, device.index).isEmpty {
-            IngressPlace.remove(from: device, route, log)
+        network.exclusively {
+            detach()
+            if priority == .inOurs && IngressPlace.priorities(route, device.index).isEmpty {
+                IngressPlace.remove(from: device, route, log)
+            }
         }
-        lock.release()
+    }
+
+    /// Adds clsact; false where there is a qdisc already.
+    private static func add(
+        to device: Device, _ route: borrowing RouteSocket, _ log: Logger
+    ) throws(SystemError) -> Bool {
+        let code = IngressPlace.with(device.index) {
+            rtnl_qdisc_add(route.pointer, $0, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
+        }
+        let errno = Errno(libnl: code)
+        if code < 0 && errno != .fileExists { throw SystemError("add", "qdisc clsact to \(device.name)", errno: errno) }
+        if code >= 0 { log.debug("added qdisc clsact to \(device.name)") }
+        return code >= 0
     }
 
     private static func remove(from device: Device, _ route: borrowing RouteSocket, _ log: Logger) {
@@ -105,25 +127,4 @@ struct IngressPlace: ~Copyable {
             return body(qdisc)
         }
     }
-}
-
-/// Keeps other runs of this network namespace away while it lives: a lock on the namespace's own file. Where that
-/// can't be had, nothing is kept away.
-struct NamespaceLock: ~Copyable {
-    private let file = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)
-
-    init() {
-        // Two seconds at most: any process of the namespace may have taken the lock, and for ever.
-        for _ in 0..<2000 {
-            if flock(file, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK { return }
-            usleep(1000)
-        }
-    }
-
-    deinit {
-        close(file)
-    }
-
-    /// Ends it before its scope does.
-    consuming func release() {}
 }

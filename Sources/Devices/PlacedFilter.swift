@@ -11,12 +11,12 @@ public struct PlacedFilter: ~Copyable {
 
     /// Adds the filter; `program` is the descriptor of one of type sched_cls, which returns -1 for a match and else 0.
     public init(
-        program: CInt, named name: String, on device: Device, to queue: Int32, log: Logger
+        program: CInt, named name: String, on device: Device, in network: NetworkNamespace, to queue: Int32, log: Logger
     ) throws(SystemError) {
         var filter: IngressFilter?
-        place = try IngressPlace(on: device, log: log) { priority throws(SystemError) in
+        place = try IngressPlace(on: device, in: network, log: log) { priority throws(SystemError) in
             filter = try IngressFilter(
-                program: program, named: name, on: device, to: queue, priority: priority.rawValue,
+                program: program, named: name, on: device, in: network, to: queue, priority: priority.rawValue,
                 handle: UInt32(queue))
         }
         guard let filter else { fatalError("a place without its filter") }

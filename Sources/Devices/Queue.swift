@@ -16,16 +16,13 @@ public struct Queue: ~Copyable {
     /// What queues the packets of each of the two classes.
     public let leafKind: LeafKind
 
-    /// Makes the queue. `name` has at most 15 bytes and is unique in the namespace; `alias` tells who made it. `rate`
+    /// Makes the queue. `name` has at most 15 bytes and is unique in the network namespace; `alias` tells who made it. `rate`
     /// is in bytes a second, of frames. The lengths of the queue stay those for this rate when the rate changes.
-    public init(named name: String, alias: String, rate: UInt64, log: Logger) throws(SystemError) {
-        let claim: QueueClaim
-        do throws(Errno) {
-            claim = try QueueClaim(name)
-        } catch {
-            throw SystemError("claim the name of", "device \(name)", errno: error)
-        }
-        let ifb = try IFBDevice(named: name, log: log)
+    public init(
+        named name: String, in network: NetworkNamespace, alias: String, rate: UInt64, log: Logger
+    ) throws(SystemError) {
+        let claim = try QueueClaim(name, in: network)
+        let ifb = try IFBDevice(named: name, in: network, log: log)
         try ifb.label(alias)
         let leafKind = try Hierarchy(device: ifb.index, name: name).build(rate: rate, ifb.route)
         try ifb.start()
@@ -35,12 +32,14 @@ public struct Queue: ~Copyable {
     }
 
     /// Makes the queue of the run `id`, which has at most 11 bytes.
-    public static func ofRun(_ id: String, rate: UInt64, log: Logger) throws(SystemError) -> Queue {
+    public static func ofRun(
+        _ id: String, in network: NetworkNamespace, rate: UInt64, log: Logger
+    ) throws(SystemError) -> Queue {
         let label = QueueLabel(run: id)
         var attempt = 1
         while true {
             do throws(SystemError) {
-                let queue = try Queue(named: name(id, attempt), alias: label.text, rate: rate, log: log)
+                let queue = try Queue(named: name(id, attempt), in: network, alias: label.text, rate: rate, log: log)
                 try queue.requireRoom(label)
                 return queue
             } catch {

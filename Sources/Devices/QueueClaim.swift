@@ -2,19 +2,23 @@ import Glibc
 import Kernel
 import SystemPackage
 
-/// Tells others in this network namespace that the owner of a queue lives: an abstract Unix socket of the queue's name,
+/// Tells others in its network namespace that the owner of a queue lives: an abstract Unix socket of the queue's name,
 /// which belongs to the namespace as the queue does, and goes with its process.
 struct QueueClaim: ~Copyable {
     private let socket: Descriptor
 
     /// Fails with `.addressInUse` where a live run has the name.
-    init(_ name: String) throws(Errno) {
-        socket = try Descriptor(binding: "\0throttle/\(name)")
+    init(_ name: String, in network: NetworkNamespace) throws(SystemError) {
+        socket = try network.inside { () throws(SystemError) in
+            try attempting("claim the name of", "device \(name)") { () throws(Errno) in
+                try Descriptor(binding: "\0throttle/\(name)")
+            }
+        }
     }
 
-    static func isTaken(_ name: String) -> Bool {
+    static func isTaken(_ name: String, in network: NetworkNamespace) -> Bool {
         do {
-            _ = try QueueClaim(name)
+            _ = try QueueClaim(name, in: network)
             return false
         } catch {
             return true
@@ -23,8 +27,11 @@ struct QueueClaim: ~Copyable {
 
     /// Who has the name: processes, and the users that made their sockets. Empty where that can't be told: others' pid
     /// namespaces and processes may be out of sight.
-    static func holders(of name: String) -> [(process: pid_t, user: uid_t)] {
-        let sockets = (try? readText("/proc/thread-self/net/unix"))?.split(separator: "\n") ?? []
+    static func holders(
+        of name: String, in network: NetworkNamespace
+    ) -> [(process: pid_t, user: uid_t)] {
+        let text = try? network.inside { try? readText("/proc/thread-self/net/unix") }
+        let sockets = text?.split(separator: "\n") ?? []
         let inodes = sockets.compactMap { line -> UInt? in
             // proc_net(5) has the inode before the path.
             let fields = line.split(separator: " ")

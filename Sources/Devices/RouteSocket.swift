@@ -3,26 +3,28 @@ import Glibc
 import Kernel
 import SystemPackage
 
-/// A route netlink socket (rtnetlink(7)), bound to the network namespace that the caller is in when it is made.
+/// A route netlink socket (rtnetlink(7)), bound to a network namespace.
 public struct RouteSocket: ~Copyable {
     let pointer: OpaquePointer
 
     /// Opens one. No answer is waited for longer than ten seconds.
-    public init() throws(SystemError) {
-        guard let pointer = nl_socket_alloc() else {
-            throw SystemError("open", "a route netlink socket", errno: .noMemory)
-        }
-        let code = nl_connect(pointer, NETLINK_ROUTE)
-        if code < 0 {
-            let errno = Errno(libnl: code)
-            nl_socket_free(pointer)
-            throw SystemError("open", "a route netlink socket", errno: errno)
+    init(in network: NetworkNamespace) throws(SystemError) {
+        pointer = try network.inside { () throws(SystemError) in
+            try attempting("open", "a route netlink socket") { () throws(Errno) in try RouteSocket.connect() }
         }
         // No answer must keep a run from ending.
         var timeout = timeval(tv_sec: 10, tv_usec: 0)
         setsockopt(
             nl_socket_get_fd(pointer), SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
-        self.pointer = pointer
+    }
+
+    private static func connect() throws(Errno) -> OpaquePointer {
+        guard let pointer = nl_socket_alloc() else { throw .noMemory }
+        let code = nl_connect(pointer, NETLINK_ROUTE)
+        if code >= 0 { return pointer }
+        let errno = Errno(libnl: code)
+        nl_socket_free(pointer)
+        throw errno
     }
 
     deinit {

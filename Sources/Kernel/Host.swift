@@ -109,10 +109,13 @@ public enum Host {
     /// Whether systemd runs this machine, as sd_booted(3) tells it.
     public static var hasSystemd: Bool { access("/run/systemd/system", F_OK) == 0 }
 
-    /// The inode of our network namespace (namespaces(7)); nil where /proc doesn't tell.
+    /// The network namespace that the calling thread is in (namespaces(7)).
+    public static let networkNamespacePath = "/proc/thread-self/ns/net"
+
+    /// Its inode; nil where /proc doesn't tell.
     public static var networkNamespace: UInt64? {
         var status = stat()
-        return stat("/proc/self/ns/net", &status) == 0 ? UInt64(status.st_ino) : nil
+        return stat(networkNamespacePath, &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
     /// Whether process 1 here is the machine's own, which reaps whatever is left to it. The initial pid namespace has a
@@ -172,12 +175,12 @@ public enum Host {
         init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
     }
 
-    private static var ownNetworkNamespace: Descriptor? { try? Descriptor(opening: "/proc/self/ns/net", O_RDONLY) }
+    private static var ownNetworkNamespace: Descriptor? { try? Descriptor(opening: networkNamespacePath, O_RDONLY) }
 
     /// Runs `body` in a network namespace of its own, where loopback is up. What it makes there goes with it, also where we
     /// are killed meanwhile. Takes CAP_SYS_ADMIN.
     public static func inScratchNetwork(_ body: () -> Void) throws(SystemError) {
-        guard let home = ownNetworkNamespace else { throw SystemError("open", "/proc/self/ns/net") }
+        guard let home = ownNetworkNamespace else { throw SystemError("open", networkNamespacePath) }
         if kernel_make_network() < 0 { throw SystemError("make", "a network namespace") }
         defer { _ = kernel_enter_network(home.rawValue) }
         if kernel_start_loopback() < 0 { throw SystemError("start", "loopback in a network namespace") }

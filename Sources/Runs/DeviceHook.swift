@@ -15,17 +15,19 @@ final class DeviceHook {
 
     /// By a tcx link where nobody's filters would be passed over for it, else as a filter behind theirs.
     init(
-        _ device: Device, to queue: Int32, hasQdisc: Bool, _ kernel: KernelVersion, _ programs: borrowing QueuePrograms,
-        _ log: Logger
+        _ device: Device, in network: NetworkNamespace, to queue: Int32, hasQdisc: Bool, _ kernel: KernelVersion,
+        _ programs: borrowing QueuePrograms, _ log: Logger
     ) throws(SystemError) {
-        way =
-            if kernel >= IngressLink.oldestKernel && !hasQdisc {
-                .link(try IngressLink(programs, on: device.index, named: device.name, log: log))
-            } else {
-                .filter(
-                    try PlacedFilter(
-                        program: programs.matchDescriptor, named: QueuePrograms.matchName, on: device, to: queue,
-                        log: log))
+        if kernel >= IngressLink.oldestKernel && !hasQdisc {
+            let link = try network.inside { () throws(SystemError) in
+                try IngressLink(programs, on: device.index, named: device.name, log: log)
             }
+            way = .link(link)
+        } else {
+            way = .filter(
+                try PlacedFilter(
+                    program: programs.matchDescriptor, named: QueuePrograms.matchName, on: device, in: network,
+                    to: queue, log: log))
+        }
     }
 }

@@ -209,7 +209,7 @@ extension Doctor {
 
     private mutating func examineQueue() {
         do {
-            let queue = try Queue.ofRun("\(getpid())", rate: SelfTest.rate, log: .silent)
+            let queue = try Queue.ofRun("\(getpid())", in: .current(), rate: SelfTest.rate, log: .silent)
             add(.queue, .ok, "IFB and HTB")
             switch queue.leafKind {
             case .fqCodel: add(.queue, .ok, "fq_codel shares it between connections")
@@ -229,10 +229,12 @@ extension Doctor {
         let hasLinks = kernel >= IngressLink.oldestKernel
         for isFilter in hasLinks ? [false, true] : [true] {
             do {
-                guard let loopback = try RouteSocket().devices().first(where: \.isLoopback) else { return }
+                let network = try NetworkNamespace.current()
+                guard let loopback = try network.routeSocket().devices().first(where: \.isLoopback) else { return }
                 let maps = try loadPrograms(kernel).memory.maps
                 let programs = try QueuePrograms(for: loopback.index, sharing: maps)
-                _ = try DeviceHook(loopback, to: loopback.index, hasQdisc: isFilter, kernel, programs, .silent)
+                _ = try DeviceHook(
+                    loopback, in: network, to: loopback.index, hasQdisc: isFilter, kernel, programs, .silent)
                 add(.ingress, .ok, isFilter ? "clsact with BPF filters" : "tcx links")
             } catch {
                 let isNeeded = isFilter != hasLinks

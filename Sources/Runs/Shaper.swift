@@ -13,6 +13,7 @@ struct Shaper: ~Copyable {
     private let programs: QueuePrograms
     private let queue: Queue
     private let watch: DeviceWatch
+    private let network: NetworkNamespace
     private var control: QueueControl
     private var limit: UInt64
     /// What the lengths of the queue were made for.
@@ -31,10 +32,12 @@ struct Shaper: ~Copyable {
     init(
         _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion, _ id: String, _ sweep: Sweep, _ log: Logger
     ) throws {
-        let watch = try DeviceWatch()
+        let network = try NetworkNamespace.current()
+        let watch = try DeviceWatch(in: network)
         sweep.queues(log)
-        let queue = try Queue.ofRun(id, rate: rate, log: log)
+        let queue = try Queue.ofRun(id, in: network, rate: rate, log: log)
         programs = try QueuePrograms(for: queue.device, sharing: memory.maps)
+        self.network = network
         self.watch = watch
         self.queue = queue
         self.memory = memory
@@ -96,7 +99,7 @@ struct Shaper: ~Copyable {
     /// Puts the program on every device that has none yet.
     private mutating func hookDevices() throws(SystemError) {
         // A new one each time: it isn't behind on answers that were lost.
-        let route = try RouteSocket()
+        let route = try network.routeSocket()
         let qdiscs = try route.devicesWithIngressQdisc()
         let devices = try route.devices()
         let present = Set(devices.map(\.index))
@@ -110,7 +113,8 @@ struct Shaper: ~Copyable {
             }
             do throws(SystemError) {
                 hooks[device.index] = try DeviceHook(
-                    device, to: queue.device, hasQdisc: qdiscs.contains(device.index), kernel, programs, log)
+                    device, in: network, to: queue.device, hasQdisc: qdiscs.contains(device.index), kernel, programs,
+                    log)
             } catch {
                 refusal = error
                 log.info("device \(device.name) can't be shaped: \(error)")

@@ -25,9 +25,9 @@ struct Sweep {
         }
     }
 
-    /// In this network namespace.
+    /// In our network namespace.
     func queues(_ log: Logger) {
-        guard isOn, let dead = try? DeadQueues(filterName: QueuePrograms.matchName) else { return }
+        guard isOn, let dead = try? DeadQueues(in: .current(), filterName: QueuePrograms.matchName) else { return }
         for leftover in dead.leftovers(isRemoving: true) {
             if let failure = leftover.failure {
                 log.warning("\(failure)")

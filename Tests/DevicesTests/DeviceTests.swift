@@ -11,7 +11,7 @@ import Testing
             try enterNamespace()
             try shell("ip link add near type veth peer name far && ip link set near up && ip link set near alias Ours")
             try shell("ip link add bridge type bridge && ip link set far master bridge")
-            let devices = try RouteSocket().devices()
+            let devices = try devices()
             let named = Dictionary(uniqueKeysWithValues: devices.map { ($0.name, $0) })
             #expect(Set(named.keys) == ["lo", "near", "far", "bridge"])
             for line in try json("ip -j link") {
@@ -33,7 +33,7 @@ import Testing
     @Test func `a watch tells of devices that come, change and go, once each time`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
-            let watch = try DeviceWatch()
+            let watch = try DeviceWatch(in: .current())
             var hasChanged = watch.drain()
             #expect(!hasChanged && !isReadable(watch.descriptor))
             for change in ["add b0 type bridge", "set b0 up", "delete b0"] {
@@ -50,7 +50,7 @@ import Testing
     @Test func `a watch that lost messages says that something changed`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
-            let watch = try DeviceWatch()
+            let watch = try DeviceWatch(in: .current())
             var size: CInt = 1
             setsockopt(watch.descriptor, SOL_SOCKET, SO_RCVBUF, &size, 4)
             try shell("ip link add b0 type bridge; for i in 1 2 3 4; do ip link set b0 up; ip link set b0 down; done")

@@ -18,8 +18,8 @@ private final class Visit {
 
     init(handle: UInt32) throws {
         let log = log
-        let lo = try RouteSocket().devices()[0]
-        let place = try IngressPlace(on: lo, log: log.log) { priority throws(SystemError) in
+        let lo = try devices()[0]
+        let place = try IngressPlace(on: lo, in: .current(), log: log.log) { priority throws(SystemError) in
             try addFilter(priority, handle)
         }
         self.handle = handle
@@ -144,9 +144,9 @@ private func filters() throws -> String {
             try enterNamespace()
             if !kind.isEmpty { try shell("tc qdisc add dev lo \(kind)") }
             let before = try everything()
-            let lo = try RouteSocket().devices()[0]
+            let lo = try devices()[0]
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: lo, log: .silent) { _ throws(SystemError) in
+                _ = try IngressPlace(on: lo, in: .current(), log: .silent) { _ throws(SystemError) in
                     throw SystemError("attach", "it", errno: .noSpace)
                 }
             }
@@ -159,14 +159,14 @@ private func filters() throws -> String {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             try shell("ip link add d0 type bridge && ip link add d1 type bridge")
-            let devices = try RouteSocket().devices().filter { !$0.isLoopback }
+            let devices = try devices().filter { !$0.isLoopback }
             try shell("ip link delete d0")
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: devices[0], log: .silent) { _ in Issue.record("attached") }
+                _ = try IngressPlace(on: devices[0], in: .current(), log: .silent) { _ in Issue.record("attached") }
             }
             #expect(error?.description == "can't add qdisc clsact to d0: No such device")
             let log = Lines()
-            let place = try IngressPlace(on: devices[1], log: log.log) { _ in }
+            let place = try IngressPlace(on: devices[1], in: .current(), log: log.log) { _ in }
             try shell("ip link delete d1")
             place.leave {}
             #expect(log.all == ["debug: added qdisc clsact to d1", "debug: removed qdisc clsact from d1"])
@@ -176,10 +176,10 @@ private func filters() throws -> String {
     @Test func `a place takes CAP_NET_ADMIN`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
-            let lo = try RouteSocket().devices()[0]
+            let lo = try devices()[0]
             #expect(test_keep_capabilities(0) == 0)
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: lo, log: .silent) { _ in Issue.record("attached") }
+                _ = try IngressPlace(on: lo, in: .current(), log: .silent) { _ in Issue.record("attached") }
             }
             #expect(error?.errno == .notPermitted)
         }

@@ -17,7 +17,7 @@ struct Load: ~Copyable {
 
     /// Redirects all that leaves through loopback to `queue`.
     static func feed(_ queue: borrowing Queue) throws {
-        let name = try RouteSocket().device(queue.device).name
+        let name = try NetworkNamespace.current().routeSocket().device(queue.device).name
         try shell("tc qdisc add dev lo clsact")
         try shell(
             "tc filter add dev lo egress protocol ip u32 match u32 0 0 action mirred egress redirect dev \(name)")

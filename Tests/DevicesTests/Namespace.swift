@@ -3,6 +3,8 @@ import Foundation
 import Kernel
 import SystemPackage
 
+@testable import Devices
+
 /// Moves the calling thread into a fresh network namespace, which ends with the process: for exit tests. What it
 /// starts is in there, too.
 func enterNamespace() throws {
@@ -10,6 +12,9 @@ func enterNamespace() throws {
     guard kernel_make_network() == 0 else { throw SystemError("enter", "a network namespace") }
     try shell("ip link set lo up")
 }
+
+/// The devices of the namespace that the calling thread is in.
+func devices() throws -> [Device] { try NetworkNamespace.current().routeSocket().devices() }
 
 struct ShellError: Error, CustomStringConvertible {
     let description: String

@@ -15,8 +15,9 @@ import Testing
             let before = try everything()
             let lines = Lines()
             do {
-                let queue = try Queue(named: "thr1234d", alias: "throttle run 1234", rate: 5_000_000, log: lines.log)
-                let device = try #require(try RouteSocket().devices().first { $0.index == queue.device })
+                let queue = try Queue(
+                    named: "thr1234d", in: .current(), alias: "throttle run 1234", rate: 5_000_000, log: lines.log)
+                let device = try #require(try devices().first { $0.index == queue.device })
                 #expect(device.name == "thr1234d" && device.kind == "ifb" && device.isUp)
                 #expect(device.alias == "throttle run 1234")
                 let witness = try #require(try json("ip -d -j link show thr1234d").first)
@@ -49,7 +50,7 @@ import Testing
             let before = try everything()
             let lines = Lines()
             let error = #expect(throws: SystemError.self) {
-                _ = try Queue(named: "taken", alias: "", rate: 1000, log: lines.log)
+                _ = try Queue(named: "taken", in: .current(), alias: "", rate: 1000, log: lines.log)
             }
             #expect(lines.all.isEmpty)
             #expect(error?.errno == .fileExists)
@@ -61,7 +62,7 @@ import Testing
     @Test(arguments: ["", "sixteen-letters.", "a/b", "."])
     func `a name that no device can have is refused`(name: String) async {
         let error = #expect(throws: SystemError.self) {
-            _ = try Queue(named: name, alias: "", rate: 1000, log: .silent)
+            _ = try Queue(named: name, in: .current(), alias: "", rate: 1000, log: .silent)
         }
         #expect(error?.errno == .invalidArgument)
         #expect(error?.description.hasPrefix("can't create device \(name): Invalid argument") == true)
@@ -75,7 +76,7 @@ import Testing
             // IFLA_IFALIAS takes less than 256 bytes (IFALIASZ).
             let alias = String(repeating: "x", count: 300)
             let error = #expect(throws: SystemError.self) {
-                _ = try Queue(named: "q", alias: alias, rate: 1000, log: lines.log)
+                _ = try Queue(named: "q", in: .current(), alias: alias, rate: 1000, log: lines.log)
             }
             #expect(error?.operation == "label")
             #expect(lines.all.last == "debug: removed device q")
@@ -88,18 +89,18 @@ import Testing
             try enterNamespace()
             #expect(test_keep_capabilities(0) == 0)
             let error = #expect(throws: SystemError.self) {
-                _ = try Queue(named: "q", alias: "", rate: 1, log: .silent)
+                _ = try Queue(named: "q", in: .current(), alias: "", rate: 1, log: .silent)
             }
             #expect(error?.errno == .notPermitted)
             #expect(error?.description.contains("CAP_NET_ADMIN") == true)
-            #expect(try RouteSocket().devices().map(\.name) == ["lo"])
+            #expect(try devices().map(\.name) == ["lo"])
         }
     }
 
     @Test func `another rate changes the upper class only`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
-            let queue = try Queue(named: "q", alias: "", rate: 5_000_000, log: .silent)
+            let queue = try Queue(named: "q", in: .current(), alias: "", rate: 5_000_000, log: .silent)
             let before = try classes(of: "q")
             for (rate, text) in [
                 (UInt64(50_000), "rate 400Kbit ceil 400Kbit linklayer ethernet burst 1514b/1"),
@@ -120,7 +121,7 @@ import Testing
             try enterNamespace()
             let lines = Lines()
             do {
-                let queue = try Queue(named: "q", alias: "", rate: 5_000_000, log: lines.log)
+                let queue = try Queue(named: "q", in: .current(), alias: "", rate: 5_000_000, log: lines.log)
                 try shell("ip link delete q && ip link add q type bridge")
                 let change = #expect(throws: SystemError.self) { try queue.setRate(1000) }
                 #expect(change?.description == "can't set the rate of device q: No such device")
@@ -128,7 +129,7 @@ import Testing
                 #expect(reading?.description.hasSuffix("; someone has removed it") == true)
             }
             #expect(lines.all.allSatisfy { $0.hasPrefix("debug: ") })
-            #expect(try RouteSocket().devices().map(\.name) == ["lo", "q"])
+            #expect(try devices().map(\.name) == ["lo", "q"])
         }
     }
 
@@ -139,15 +140,15 @@ import Testing
             for name in names { try shell("ip link add \(name) type ifb") }
             try shell("ip link add thr-3 type bridge && ip link set thr-7 alias mine")
             do {
-                let live = try Queue.ofRun("5", rate: 1000, log: .silent)
-                let dead = try DeadQueues(filterName: "x")
+                let live = try Queue.ofRun("5", in: .current(), rate: 1000, log: .silent)
+                let dead = try DeadQueues(in: .current(), filterName: "x")
                 let expected = ["thr-1", "thr-4194304-2"].map { Leftover(.device, $0) }
                 #expect(dead.leftovers(isRemoving: false) == expected)
                 #expect(dead.leftovers(isRemoving: true) == expected)
-                #expect(try RouteSocket().devices().map(\.name).contains("thr-5"))
+                #expect(try devices().map(\.name).contains("thr-5"))
                 _ = live.device
             }
-            #expect(Set(try RouteSocket().devices().map(\.name)) == ["lo", "thr-2x", "thr1", "thr-3", "thr-7"])
+            #expect(Set(try devices().map(\.name)) == ["lo", "thr-2x", "thr1", "thr-3", "thr-7"])
         }
     }
 
@@ -155,12 +156,12 @@ import Testing
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             do {
-                let first = try Queue.ofRun("1", rate: 1000, log: .silent)
-                let second = try Queue.ofRun("1", rate: 1000, log: .silent)
-                #expect(try RouteSocket().devices().map(\.name) == ["lo", "thr-1", "thr-1-2"])
+                let first = try Queue.ofRun("1", in: .current(), rate: 1000, log: .silent)
+                let second = try Queue.ofRun("1", in: .current(), rate: 1000, log: .silent)
+                #expect(try devices().map(\.name) == ["lo", "thr-1", "thr-1-2"])
                 #expect(first.device != second.device)
             }
-            #expect(try RouteSocket().devices().map(\.name) == ["lo"])
+            #expect(try devices().map(\.name) == ["lo"])
         }
     }
 
@@ -178,7 +179,7 @@ import Testing
             try enterNamespace()
             let before = try shell("dmesg | grep -c HTB || true")
             for rate in [1, 1000, 50_000, 5_000_000, 12_500_000_000, 1 << 40] as [UInt64] {
-                let queue = try Queue(named: "q", alias: "", rate: rate, log: .silent)
+                let queue = try Queue(named: "q", in: .current(), alias: "", rate: rate, log: .silent)
                 let statistics = try queue.statistics()
                 #expect(statistics == QueueStatistics(tcp: .init(), rest: .init()), "\(rate)")
             }

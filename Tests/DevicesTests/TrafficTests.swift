@@ -11,7 +11,7 @@ import Testing
     func `a queue holds its rate, and another one right after a change`(rate: UInt64, datagram: Int) async {
         await #expect(processExitsWith: .success) { [rate, datagram] in
             try enterNamespace()
-            let queue = try Queue(named: "q", alias: "", rate: rate, log: .silent)
+            let queue = try Queue(named: "q", in: .current(), alias: "", rate: rate, log: .silent)
             try Load.feed(queue)
             var load = try Load(datagram: datagram, tcp: false)
             _ = load.run(0.3, rate: 8 * Double(rate))
@@ -34,7 +34,7 @@ import Testing
         await #expect(processExitsWith: .success) {
             try enterNamespace()
             let rate: UInt64 = 10_000_000
-            let queue = try Queue(named: "q", alias: "", rate: rate, log: .silent)
+            let queue = try Queue(named: "q", in: .current(), alias: "", rate: rate, log: .silent)
             try Load.feed(queue)
             var load = try Load(datagram: 1472, tcp: true)
             _ = load.run(0.5, rate: 1.5 * Double(rate))
