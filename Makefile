@@ -7,6 +7,8 @@ DESTDIR ?=
 ZSH_FUNCTIONS ?= $(PREFIX)/share/zsh/site-functions
 CLANG ?= clang
 SWIFT ?= swift
+# Swift's toolchain has one, beside its swift. What it takes away is DWARF: BTF stays.
+OBJCOPY ?= $(dir $(shell readlink -f "$$(command -v $(SWIFT))"))llvm-objcopy
 
 VERSION := $(shell sed -n 's/^let version = "\(.*\)"$$/\1/p' Sources/throttle/Version.swift)
 
@@ -58,6 +60,7 @@ define compile-bpf
 $(Q)mkdir -p $(@D)
 $(Q)$(CLANG) -target bpf $(BPF_FLAGS) -g -O2 -Wall -Wextra -Werror \
 	-ffile-prefix-map=$(CURDIR)=. -I/usr/include/$(shell uname -m)-linux-gnu -c $< -o $@
+$(Q)$(OBJCOPY) --strip-debug $@
 endef
 
 # Debian's .pc files name the shared libraries; -l:NAME.a takes the static ones they came with.

@@ -4,14 +4,14 @@ import Kernel
 import SystemPackage
 
 /// An open directory of the cgroup v2 file system.
-public struct CgroupDirectory: ~Copyable, Sendable {
+package struct CgroupDirectory: ~Copyable, Sendable {
     /// The directory, open for reading.
-    public let descriptor: Descriptor
+    package let descriptor: Descriptor
     /// For people; all work goes through the descriptor.
-    public let path: String
+    package let path: String
 
     /// Opens `path`, which must be a cgroup v2 directory.
-    public init(opening path: String) throws(SystemError) {
+    package init(opening path: String) throws(SystemError) {
         let descriptor = try attempting("open cgroup", path) { () throws(Errno) in
             try Descriptor(opening: path, O_RDONLY | O_DIRECTORY)
         }
@@ -23,7 +23,7 @@ public struct CgroupDirectory: ~Copyable, Sendable {
     }
 
     /// The cgroup that this process is in, wherever its file system is mounted.
-    public static func ofCaller() throws(SystemError) -> CgroupDirectory {
+    package static func ofCaller() throws(SystemError) -> CgroupDirectory {
         let mountinfo = try attempting("read", "/proc/self/mountinfo") { () throws(Errno) in
             try readText("/proc/self/mountinfo")
         }
@@ -66,16 +66,16 @@ public struct CgroupDirectory: ~Copyable, Sendable {
     }
 
     /// One that is open already.
-    public init(_ descriptor: consuming Descriptor, _ path: String) {
+    package init(_ descriptor: consuming Descriptor, _ path: String) {
         self.descriptor = descriptor
         self.path = path
     }
 
     /// The last part of the path.
-    public var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
+    package var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
 
     /// The cgroup above, nil at the top of what is visible here.
-    public func above() -> CgroupDirectory? {
+    package func above() -> CgroupDirectory? {
         guard let up = try? Descriptor(opening: "..", in: descriptor.rawValue, O_RDONLY | O_DIRECTORY),
             CgroupDirectory.isCgroup2(up), CgroupDirectory.inode(up) != CgroupDirectory.inode(descriptor)
         else { return nil }

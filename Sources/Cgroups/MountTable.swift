@@ -1,12 +1,12 @@
 /// A mount of the cgroup v2 file system, as /proc/PID/mountinfo shows it (proc_pid_mountinfo(5)).
-public struct CgroupMount: Equatable, Sendable {
+package struct CgroupMount: Equatable, Sendable {
     /// The cgroup that is the root of the mount; other than `/` for a bind mount, as in some containers.
-    public let root: String
+    package let root: String
     /// Where it is mounted.
-    public let mountPoint: String
+    package let mountPoint: String
 
     /// All cgroup v2 mounts in `mountinfo`, the last mounted first: it hides earlier ones at its place.
-    public static func all(in mountinfo: String) -> [CgroupMount] {
+    package static func all(in mountinfo: String) -> [CgroupMount] {
         // By bytes: a separator and a mark that combines with it would be one character.
         mountinfo.utf8.split(separator: UInt8(ascii: "\n")).reversed().compactMap { line in
             let fields = line.split(separator: UInt8(ascii: " ")).map(Substring.init)
@@ -18,7 +18,7 @@ public struct CgroupMount: Equatable, Sendable {
     }
 
     /// Where the mount shows `cgroup` (a path of /proc/PID/cgroup); nil if it isn't below the mount's root.
-    public func path(of cgroup: String) -> String? {
+    package func path(of cgroup: String) -> String? {
         let names = cgroup.utf8.split(separator: UInt8(ascii: "/"))
         if names.contains(where: { $0.elementsEqual("..".utf8) }) { return nil }
         if root == "/" { return cgroup == "/" ? mountPoint : mountPoint + cgroup }
@@ -48,7 +48,7 @@ public struct CgroupMount: Equatable, Sendable {
 }
 
 /// The cgroup v2 path in the text of /proc/PID/cgroup: the line of hierarchy 0 (cgroups(7)).
-public func cgroupPath(in procCgroup: String) -> String? {
+package func cgroupPath(in procCgroup: String) -> String? {
     let lines = procCgroup.utf8.split(separator: UInt8(ascii: "\n"))
     return lines.first { $0.starts(with: "0::/".utf8) }.map { String(Substring($0.dropFirst(3))) }
 }

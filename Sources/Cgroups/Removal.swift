@@ -45,26 +45,26 @@ extension CgroupDirectory {
     }
 
     /// What tells when the cgroup becomes empty.
-    public func events() throws(Errno) -> CgroupEvents {
+    package func events() throws(Errno) -> CgroupEvents {
         CgroupEvents(file: try Descriptor(opening: "cgroup.events", in: descriptor.rawValue, O_RDONLY))
     }
 
     /// How many processes are in this cgroup and below. Where that can't be read, there may be one.
-    public var population: Int {
+    package var population: Int {
         children().reduce((try? readProcesses())?.count ?? 1) { count, name in
             count + ((try? child(name))?.population ?? 0)
         }
     }
 
     /// Sends a signal to every process of this cgroup and of those below.
-    public func send(_ signal: CInt) {
+    package func send(_ signal: CInt) {
         for pid in processes().compactMap({ pid_t($0) }) { kill(pid, signal) }
         for name in children() { (try? child(name))?.send(signal) }
     }
 
     /// Kills every process of this cgroup and of those below, also those that are forked meanwhile, and waits until
     /// they are gone, a second at most.
-    public func killProcesses() {
+    package func killProcesses() {
         // Linux 5.14.
         let all = try? Descriptor(opening: "cgroup.kill", in: descriptor.rawValue, O_WRONLY)
         guard let events = try? events() else { return send(SIGKILL) }
@@ -95,7 +95,7 @@ extension CgroupDirectory {
     }
 
     /// Removes the cgroups that dead runs left here and that no process uses. Returns their names.
-    public func sweep() -> [String] {
+    package func sweep() -> [String] {
         children().filter { name in
             guard let dead = deadRun(name) else { return false }
             dead.removeTree()
@@ -105,7 +105,7 @@ extension CgroupDirectory {
 
     /// Finds the cgroups that dead runs left, here and below. With `isRemoving`, removes them, and moves processes that
     /// are still there up to the cgroup that the run was made in.
-    public func leftovers(isRemoving: Bool) -> [Leftover] {
+    package func leftovers(isRemoving: Bool) -> [Leftover] {
         children().flatMap { name in
             guard let dead = deadRun(name, isKept: !isRemoving) else {
                 return (try? child(name))?.leftovers(isRemoving: isRemoving) ?? []
@@ -138,11 +138,11 @@ extension CgroupDirectory {
 }
 
 /// Tells when the last process of a cgroup and of those below ends.
-public struct CgroupEvents: ~Copyable, Sendable {
+package struct CgroupEvents: ~Copyable, Sendable {
     fileprivate let file: Descriptor
 
     /// Changes (poll(2), POLLPRI) when `isPopulated` does.
-    public var descriptor: CInt { file.rawValue }
+    package var descriptor: CInt { file.rawValue }
 
     /// Waits until it does, but not longer.
     fileprivate func awaitChange(milliseconds: UInt64) {
@@ -153,7 +153,7 @@ public struct CgroupEvents: ~Copyable, Sendable {
     }
 
     /// Whether there are processes. A cgroup that was removed has none; one that can't be read may have some.
-    public var isPopulated: Bool {
+    package var isPopulated: Bool {
         lseek(file.rawValue, 0, SEEK_SET)
         do {
             let text = String(decoding: try file.readAll(), as: UTF8.self)
@@ -167,12 +167,12 @@ public struct CgroupEvents: ~Copyable, Sendable {
 extension RunCgroup {
     /// Moves what the command left running to the caller's cgroup, where nothing limits it any more.
     /// Returns how many processes that were.
-    public func release() -> Int {
+    package func release() -> Int {
         run.moveProcesses(to: base)
     }
 
     /// Takes our hands off: another process has the lock, too, and removes the cgroups.
-    public mutating func leave() {
+    package mutating func leave() {
         isLeft = true
     }
 }

@@ -6,20 +6,20 @@ import SystemPackage
 /// The cgroups of one run: `throttle-ID` (the parent, with the witness) and `throttle-ID/run` (the
 /// command). The parent is the run's own: no run executes another's witness, and none can use up the 64
 /// places for programs. A lock on it, which dies with its holder, tells live runs from dead ones.
-public struct RunCgroup: ~Copyable {
+package struct RunCgroup: ~Copyable {
     /// The number in its name: the pid of the process that made it, and `-2` and so on where that was taken.
-    public let id: String
+    package let id: String
     /// `throttle-ID`, whose descriptor has the lock.
-    public let parent: CgroupDirectory
+    package let parent: CgroupDirectory
     /// `throttle-ID/run`, where the command starts.
-    public let run: CgroupDirectory
+    package let run: CgroupDirectory
     /// Where the run was made.
     let base: CgroupDirectory
     private let log: Logger
     var isLeft = false
 
     /// Makes both cgroups below `base`.
-    public init(in base: consuming CgroupDirectory, log: Logger) throws(SystemError) {
+    package init(in base: consuming CgroupDirectory, log: Logger) throws(SystemError) {
         let parent = try RunCgroup.makeParent(in: base)
         let name = parent.name
         do {
@@ -36,7 +36,7 @@ public struct RunCgroup: ~Copyable {
     }
 
     /// Those that another process made below `base`, whose lock it shares with us by this descriptor.
-    public init(
+    package init(
         sharing lock: consuming Descriptor, named name: String, in base: consuming CgroupDirectory,
         log: Logger
     ) throws(SystemError) {
@@ -53,7 +53,7 @@ public struct RunCgroup: ~Copyable {
     }
 
     /// Whether this process is in the cgroup of a run itself: that one counts what its command leaves behind.
-    public static var isCallerInside: Bool {
+    package static var isCallerInside: Bool {
         guard let path = try? CgroupDirectory.pathOfCaller() else { return false }
         return path.split(separator: "/").contains { id(of: String($0)) != nil }
     }
@@ -130,7 +130,7 @@ public struct RunCgroup: ~Copyable {
 
 extension CgroupDirectory {
     /// Asks whether runs could be made here, without making any.
-    public func requireDelegation() throws(SystemError) {
+    package func requireDelegation() throws(SystemError) {
         for (name, mode) in [(".", W_OK | X_OK), ("cgroup.procs", W_OK)] {
             if faccessat(descriptor.rawValue, name, mode, AT_EACCESS) == 0 { continue }
             let errno = Errno(rawValue: Glibc.errno)
@@ -139,7 +139,7 @@ extension CgroupDirectory {
     }
 
     /// Whether there is a cgroup here of a run that the process `pid` set up.
-    public func hasRun(of pid: pid_t) -> Bool {
+    package func hasRun(of pid: pid_t) -> Bool {
         children().contains { $0 == RunCgroup.name(of: pid, attempt: 1) || $0.hasPrefix("throttle-\(pid)-") }
     }
 }

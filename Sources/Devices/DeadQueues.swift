@@ -4,9 +4,9 @@ import SystemPackage
 
 /// What runs left in a network namespace that died without taking it down: their queues, and the filters that
 /// lead there.
-public struct DeadQueues: Sendable {
+package struct DeadQueues: Sendable {
     /// The queues' devices.
-    public let devices: [Device]
+    package let devices: [Device]
     private let network: NetworkNamespace
     private let filters: [IngressFilter]
     /// Queues whose names are taken, so that they may be in use, but by whom `isRecorded` doesn't know.
@@ -15,7 +15,7 @@ public struct DeadQueues: Sendable {
     /// Looks for them. `filterName` is what filters of ours are named. A queue lives while its name is taken. But any user
     /// can take that of a dead run: where `isRecorded` is given, and doesn't know the run as one that lives, it is looked for
     /// who has the name, which takes long. The queue lives if that is the user that its device shows.
-    public init(
+    package init(
         in network: NetworkNamespace, filterName: String, isRecorded: ((_ run: String, uid_t?) -> Bool)? = nil
     ) throws(SystemError) {
         let route = try network.routeSocket()
@@ -47,7 +47,7 @@ public struct DeadQueues: Sendable {
     }
 
     /// What there is; with `isRemoving`, removed, or with the reason why not.
-    public func leftovers(isRemoving: Bool) -> [Leftover] {
+    package func leftovers(isRemoving: Bool) -> [Leftover] {
         filters.map { filter in
             var found = Leftover(.filter, "\(filter.handle) of \(filter.device.name)")
             if isRemoving { found.failure = remove(filter).map { "\($0)" } }

@@ -2,22 +2,22 @@ import CLibNL
 import Glibc
 
 /// A network device.
-public struct Device: Sendable, Equatable {
+package struct Device: Sendable, Equatable {
     /// Its ifindex, 1 or more.
-    public let index: Int32
+    package let index: Int32
     /// At most 15 bytes; others may change it.
-    public let name: String
+    package let name: String
     /// Frames have an Ethernet header (ARPHRD_ETHER), as on cables, veth and bridges; not on tunnels.
-    public let isEthernet: Bool
+    package let isEthernet: Bool
     /// ARPHRD_LOOPBACK: frames have an Ethernet header there, too.
-    public let isLoopback: Bool
-    public let isUp: Bool
+    package let isLoopback: Bool
+    package let isUp: Bool
     /// Enslaved to a bridge, bond or VRF: packets pass there, too.
-    public let hasMaster: Bool
+    package let hasMaster: Bool
     /// What virtual device it is (IFLA_INFO_KIND): `ifb`, `veth`, `vlan`, …; nil for hardware and loopback.
-    public let kind: String?
+    package let kind: String?
     /// Free text (IFLA_IFALIAS); a queue's tells who made it.
-    public let alias: String?
+    package let alias: String?
 
     init(_ link: OpaquePointer) {
         index = rtnl_link_get_ifindex(link)

@@ -4,11 +4,11 @@ import Kernel
 import SystemPackage
 
 /// Tells that devices of a network namespace came, went or changed (RTNLGRP_LINK); to be polled.
-public struct DeviceWatch: ~Copyable {
+package struct DeviceWatch: ~Copyable {
     private let socket: RouteSocket
 
     /// Watches from now on: whoever lists devices after this misses none.
-    public init(in network: NetworkNamespace) throws(SystemError) {
+    package init(in network: NetworkNamespace) throws(SystemError) {
         let socket = try network.routeSocket()
         nl_socket_disable_seq_check(socket.pointer)
         var code = nl_socket_add_membership(socket.pointer, CInt(RTNLGRP_LINK.rawValue))
@@ -18,11 +18,11 @@ public struct DeviceWatch: ~Copyable {
     }
 
     /// Readable when there is something to drain. CLOEXEC.
-    public var descriptor: CInt { nl_socket_get_fd(socket.pointer) }
+    package var descriptor: CInt { nl_socket_get_fd(socket.pointer) }
 
     /// Takes in what came, without waiting. Returns whether anything changed but queues, which come and go with each
     /// run; also true when the kernel lost messages.
-    public func drain() -> Bool {
+    package func drain() -> Bool {
         var hasChanged = false
         while true {
             let code = socket.receive { message in

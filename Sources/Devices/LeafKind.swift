@@ -3,7 +3,7 @@ import Kernel
 import SystemPackage
 
 /// What queues the packets of a class.
-public enum LeafKind: String, Sendable {
+package enum LeafKind: String, Sendable {
     /// Shares the class between its flows.
     case fqCodel = "fq_codel"
     /// First in, first out: where the kernel has no fq_codel.

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// A network namespace, by its own file. Whoever makes something in one keeps it, and so undoes that there, wherever the
 /// calling thread is then.
-public final class NetworkNamespace: Sendable {
+package final class NetworkNamespace: Sendable {
     private let file: Descriptor
     private let inode: UInt64
 
@@ -15,7 +15,7 @@ public final class NetworkNamespace: Sendable {
     }
 
     /// The one that the calling thread is in.
-    public static func current() throws(SystemError) -> NetworkNamespace {
+    package static func current() throws(SystemError) -> NetworkNamespace {
         try attempting("open", Host.networkNamespacePath) { () throws(Errno) in
             let file = try Descriptor(opening: Host.networkNamespacePath, O_RDONLY)
             var status = stat()
@@ -25,7 +25,7 @@ public final class NetworkNamespace: Sendable {
     }
 
     /// Runs `body` with the calling thread in this namespace. Takes CAP_SYS_ADMIN where it is in another.
-    public func inside<Result: ~Copyable>(
+    package func inside<Result: ~Copyable>(
         _ body: () throws(SystemError) -> Result
     ) throws(SystemError) -> Result {
         if Host.networkNamespace == inode { return try body() }
@@ -36,7 +36,7 @@ public final class NetworkNamespace: Sendable {
     }
 
     /// A socket that asks this namespace.
-    public func routeSocket() throws(SystemError) -> RouteSocket { try RouteSocket(in: self) }
+    package func routeSocket() throws(SystemError) -> RouteSocket { try RouteSocket(in: self) }
 
     /// Runs `body` while other runs of this namespace wait, by a lock on its file. That isn't waited for longer than two
     /// seconds: any process of the namespace may have taken it, and for ever.

@@ -3,14 +3,14 @@ import Logging
 
 /// A filter of ours at a device's ingress, in its place: what it matches goes into a queue. Its end removes it, and gives
 /// the place up.
-public struct PlacedFilter: ~Copyable {
+package struct PlacedFilter: ~Copyable {
     private let filter: IngressFilter
     private let place: IngressPlace
     private let name: String
     private let log: Logger
 
     /// Adds the filter; `program` is the descriptor of one of type sched_cls, which returns -1 for a match and else 0.
-    public init(
+    package init(
         program: CInt, named name: String, on device: Device, in network: NetworkNamespace, to queue: Int32, log: Logger
     ) throws(SystemError) {
         var filter: IngressFilter?

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// A queue that holds the packets redirected to it to a rate, and shares the rate equally between TCP and all else.
 /// It is an IFB device with HTB on it; its end removes both.
-public struct Queue: ~Copyable {
+package struct Queue: ~Copyable {
     static let namePrefix = "thr-"
     /// So many a user other than root may have in a network namespace: a device has room for 64 programs.
     private static let mostOfAUser = 32
@@ -14,11 +14,11 @@ public struct Queue: ~Copyable {
     private let ifb: IFBDevice
     private let claim: QueueClaim
     /// What queues the packets of each of the two classes.
-    public let leafKind: LeafKind
+    package let leafKind: LeafKind
 
     /// Makes the queue. `name` has at most 15 bytes and is unique in the network namespace; `alias` tells who made it. `rate`
     /// is in bytes a second, of frames. The lengths of the queue stay those for this rate when the rate changes.
-    public init(
+    package init(
         named name: String, in network: NetworkNamespace, alias: String, rate: UInt64, log: Logger
     ) throws(SystemError) {
         let claim = try QueueClaim(name, in: network)
@@ -32,7 +32,7 @@ public struct Queue: ~Copyable {
     }
 
     /// Makes the queue of the run `id`, which has at most 11 bytes.
-    public static func ofRun(
+    package static func ofRun(
         _ id: String, in network: NetworkNamespace, rate: UInt64, log: Logger
     ) throws(SystemError) -> Queue {
         let label = QueueLabel(run: id)
@@ -70,24 +70,24 @@ public struct Queue: ~Copyable {
     }
 
     /// Where packets are to be redirected to (ifindex).
-    public var device: Int32 { ifb.index }
+    package var device: Int32 { ifb.index }
 
     /// The largest packet but TCP's that may wait, in bytes: a longer one is hardly ever taken, as there is no room.
-    public static func largestPacket(rate: UInt64) -> UInt32 { UInt32(clamping: LeafLimits.bytes(rate) / 4) }
+    package static func largestPacket(rate: UInt64) -> UInt32 { UInt32(clamping: LeafLimits.bytes(rate) / 4) }
 
     /// Fits the length of the queue to a rate that it is to have for long.
-    public func resize(_ bytesPerSecond: UInt64) throws(SystemError) {
+    package func resize(_ bytesPerSecond: UInt64) throws(SystemError) {
         let hierarchy = Hierarchy(device: ifb.index, name: ifb.name)
         try hierarchy.resize(leafKind, rate: bytesPerSecond, ifb.route)
     }
 
     /// Holds packets to another rate from now on, in bytes of frames a second.
-    public func setRate(_ bytesPerSecond: UInt64) throws(SystemError) {
+    package func setRate(_ bytesPerSecond: UInt64) throws(SystemError) {
         try Hierarchy(device: ifb.index, name: ifb.name).setRate(bytesPerSecond, ifb.route)
     }
 
     /// What it holds, and what passed and was dropped since it was made.
-    public func statistics() throws(SystemError) -> QueueStatistics {
+    package func statistics() throws(SystemError) -> QueueStatistics {
         QueueStatistics(tcp: try leaf(.tcp), rest: try leaf(.rest))
     }
 

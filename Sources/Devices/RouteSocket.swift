@@ -4,7 +4,7 @@ import Kernel
 import SystemPackage
 
 /// A route netlink socket (rtnetlink(7)), bound to a network namespace.
-public struct RouteSocket: ~Copyable {
+package struct RouteSocket: ~Copyable {
     let pointer: OpaquePointer
 
     /// Opens one. No answer is waited for longer than ten seconds.
@@ -70,7 +70,7 @@ public struct RouteSocket: ~Copyable {
     }
 
     /// All devices of the namespace, by index.
-    public func devices() throws(SystemError) -> [Device] {
+    package func devices() throws(SystemError) -> [Device] {
         var devices: [Device] = []
         var code: CInt
         // Not by a cache of libnl's: that waits for an answer also where it couldn't ask.

@@ -1,7 +1,7 @@
 /// How much one run wants to use in one direction, told from what it used and whether its share held it back.
-public struct Demand: Sendable {
+package struct Demand: Sendable {
     /// As much as it can get.
-    public static let all = UInt64.max
+    package static let all = UInt64.max
     /// A run that uses so much of its share may want more.
     private static let held = 0.9
     /// What a run that uses less may use more before long.
@@ -13,13 +13,13 @@ public struct Demand: Sendable {
     private var average = 0.0
 
     /// `passed`: bytes so far.
-    public init(passed: UInt64) {
+    package init(passed: UInt64) {
         self.passed = passed
     }
 
     /// Takes in what has passed until now, `seconds` after the last time. `isHeld`: whether something waits or was refused.
     /// Returns the demand in bytes per second.
-    public mutating func step(passed: UInt64, isHeld: Bool, share: UInt64, seconds: Double) -> UInt64 {
+    package mutating func step(passed: UInt64, isHeld: Bool, share: UInt64, seconds: Double) -> UInt64 {
         let rate = Double(passed - min(self.passed, passed)) / max(seconds, 1e-3)
         self.passed = passed
         let memory = max(Demand.memory.seconds, Demand.memory.bytes / Double(share))

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// The runs of a group, in memory that they all have mapped: who lives, and what each wants. It goes with its last run,
 /// however that ends.
-public struct GroupTable: ~Copyable {
+package struct GroupTable: ~Copyable {
     /// What one run says. Others only read it, or take it once the run is dead.
     struct Seat: BitwiseCopyable {
         /// 0: free.
@@ -22,18 +22,18 @@ public struct GroupTable: ~Copyable {
     static let size = seats * MemoryLayout<Seat>.stride
 
     /// What another process needs to map it.
-    public let descriptor: Descriptor
+    package let descriptor: Descriptor
     private let table: UnsafeMutablePointer<Seat>
 
     /// Makes an empty one.
-    public init() throws(SystemError) {
+    package init() throws(SystemError) {
         let memory = kernel_shared_memory("throttle group", GroupTable.size)
         if memory < 0 { throw SystemError("create", "the memory of a group") }
         try self.init(sharing: Descriptor(owning: memory))
     }
 
     /// Maps that of another run.
-    public init(sharing descriptor: consuming Descriptor) throws(SystemError) {
+    package init(sharing descriptor: consuming Descriptor) throws(SystemError) {
         // Another version of throttle may see it differently, and who answered may have made it up.
         guard kernel_is_shared_memory(descriptor.rawValue, GroupTable.size) else {
             throw SystemError("use", "the memory of a group", errno: .invalidArgument)
@@ -49,7 +49,7 @@ public struct GroupTable: ~Copyable {
     }
 
     /// Takes a seat for a run that wants all it can get; nil where none is free.
-    public func sit(_ owner: UInt64) -> Int? {
+    package func sit(_ owner: UInt64) -> Int? {
         let now = Host.monotonicNanoseconds
         for index in 0..<GroupTable.seats {
             let seat = table + index
@@ -65,19 +65,19 @@ public struct GroupTable: ~Copyable {
 
     /// Says what the owner of a seat wants, and that it will be heard of again within so many ns. Returns whether it has the
     /// seat: not, where it was silent for too long.
-    public func say(_ down: UInt64, _ up: UInt64, at seat: Int, _ owner: UInt64, within lease: UInt64 = 0) -> Bool {
+    package func say(_ down: UInt64, _ up: UInt64, at seat: Int, _ owner: UInt64, within lease: UInt64 = 0) -> Bool {
         guard table[seat].owner == owner else { return false }
         table[seat].demands = (down, up)
         table[seat].seen = Host.monotonicNanoseconds + lease
         return true
     }
 
-    public func leave(_ seat: Int, _ owner: UInt64) {
+    package func leave(_ seat: Int, _ owner: UInt64) {
         _ = kernel_replace(&table[seat].owner, owner, 0)
     }
 
     /// What live runs want, but for the one in this seat.
-    public func demands(besides seat: Int) -> [(down: UInt64, up: UInt64)] {
+    package func demands(besides seat: Int) -> [(down: UInt64, up: UInt64)] {
         let now = Host.monotonicNanoseconds
         return (0..<GroupTable.seats).compactMap { index in
             let other = table[index]

@@ -3,17 +3,17 @@ import Glibc
 import SystemPackage
 
 /// A file descriptor that its scope closes.
-public struct Descriptor: ~Copyable, Sendable {
+package struct Descriptor: ~Copyable, Sendable {
     /// The number; to be closed by nobody else.
-    public let rawValue: CInt
+    package let rawValue: CInt
 
     /// Owns `rawValue` from now on. The descriptor must be CLOEXEC: the command inherits none of ours.
-    public init(owning rawValue: CInt) {
+    package init(owning rawValue: CInt) {
         self.rawValue = rawValue
     }
 
     /// Opens `path`, relative to the directory `base` where one is given. CLOEXEC is added to `flags`.
-    public init(opening path: String, in base: CInt = AT_FDCWD, _ flags: CInt, mode: mode_t = 0) throws(Errno) {
+    package init(opening path: String, in base: CInt = AT_FDCWD, _ flags: CInt, mode: mode_t = 0) throws(Errno) {
         var descriptor: CInt
         repeat {
             descriptor = openat(base, path, flags | O_CLOEXEC, mode)
@@ -27,24 +27,24 @@ public struct Descriptor: ~Copyable, Sendable {
     }
 
     /// Gives the descriptor up without closing it.
-    public consuming func release() -> CInt {
+    package consuming func release() -> CInt {
         let descriptor = rawValue
         discard self
         return descriptor
     }
 
     /// Another one for the open file of `descriptor`, with its position and locks.
-    public init(copying descriptor: CInt) throws(Errno) {
+    package init(copying descriptor: CInt) throws(Errno) {
         let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 3)
         if copy < 0 { throw Errno(rawValue: Glibc.errno) }
         self.init(owning: copy)
     }
 
     /// Another one for the same open file.
-    public func copy() throws(Errno) -> Descriptor { try Descriptor(copying: rawValue) }
+    package func copy() throws(Errno) -> Descriptor { try Descriptor(copying: rawValue) }
 
     /// Whether `name` in `directory` is this file.
-    public func isNamed(_ name: String, in directory: borrowing Descriptor) -> Bool {
+    package func isNamed(_ name: String, in directory: borrowing Descriptor) -> Bool {
         var own = stat()
         var named = stat()
         return fstat(rawValue, &own) == 0
@@ -54,14 +54,14 @@ public struct Descriptor: ~Copyable, Sendable {
 
     /// Whether another process has this file's lock (flock(2)), or that can't be told. Those who only ask this aren't
     /// taken for one that has it.
-    public var isLockedByOthers: Bool {
+    package var isLockedByOthers: Bool {
         if flock(rawValue, LOCK_SH | LOCK_NB) < 0 { return true }
         flock(rawValue, LOCK_UN)
         return false
     }
 
     /// Takes the file's lock; false, with errno, if another process has it for longer.
-    public func lock(milliseconds: Int = 0) -> Bool {
+    package func lock(milliseconds: Int = 0) -> Bool {
         for attempt in 0...milliseconds {
             if attempt > 0 { usleep(1000) }
             if flock(rawValue, LOCK_EX | LOCK_NB) == 0 { return true }
@@ -71,7 +71,7 @@ public struct Descriptor: ~Copyable, Sendable {
     }
 
     /// Reads to the end of the file; where that doesn't come, not much more than `limit` bytes.
-    public func readAll(upTo limit: Int = .max) throws(Errno) -> [UInt8] {
+    package func readAll(upTo limit: Int = .max) throws(Errno) -> [UInt8] {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
         while bytes.count <= limit {
@@ -86,7 +86,7 @@ public struct Descriptor: ~Copyable, Sendable {
 
     /// Opens `name` in a directory, following no link, and on the directory's file system only: what an ordinary user
     /// mounted (FUSE) may keep whoever opens it waiting.
-    public init(openingWithin directory: borrowing Descriptor, _ name: String, _ flags: CInt) throws(Errno) {
+    package init(openingWithin directory: borrowing Descriptor, _ name: String, _ flags: CInt) throws(Errno) {
         let descriptor = kernel_open_within(directory.rawValue, name, flags)
         if descriptor < 0 { throw Errno(rawValue: Glibc.errno) }
         self.init(owning: descriptor)
@@ -94,7 +94,7 @@ public struct Descriptor: ~Copyable, Sendable {
 
     /// Whether a process serves this file's system, any user's, which may never answer (FUSE); true where that can't be
     /// told. Doesn't ask it.
-    public var isServedByProcess: Bool {
+    package var isServedByProcess: Bool {
         let device = kernel_device_of(rawValue)
         let number = "\(device >> 32):\(device & 0xffff_ffff)"
         let mounts = (try? readText("/proc/self/mountinfo"))?.split(separator: "\n") ?? []
@@ -107,7 +107,7 @@ public struct Descriptor: ~Copyable, Sendable {
     }
 
     /// The names in this directory: all, or those of one type (DT_DIR, …), but not more than `limit`.
-    public func entries(_ type: CInt? = nil, limit: Int = .max) -> [String] {
+    package func entries(_ type: CInt? = nil, limit: Int = .max) -> [String] {
         // With a position of its own.
         guard let copy = try? Descriptor(opening: ".", in: rawValue, O_RDONLY | O_DIRECTORY),
             let stream = fdopendir(copy.release())
@@ -125,7 +125,7 @@ public struct Descriptor: ~Copyable, Sendable {
     }
 
     /// Writes all of `text`.
-    public func write(_ text: String) throws(Errno) {
+    package func write(_ text: String) throws(Errno) {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(rawValue, $0.baseAddress, $0.count) }
@@ -136,7 +136,7 @@ public struct Descriptor: ~Copyable, Sendable {
 }
 
 /// The whole of a small text file, such as those of /proc and of a cgroup.
-public func readText(_ path: String, in base: CInt = AT_FDCWD) throws(Errno) -> String {
+package func readText(_ path: String, in base: CInt = AT_FDCWD) throws(Errno) -> String {
     let file = try Descriptor(opening: path, in: base, O_RDONLY)
     return String(decoding: try file.readAll(), as: UTF8.self)
 }

@@ -1,18 +1,18 @@
 import Glibc
 
 /// Waits for several things at once (poll(2)). Made anew for each wait: what is waited for has no second place.
-public struct Poller<Source> {
+package struct Poller<Source> {
     private var files: [pollfd] = []
     private var sources: [Source] = []
     private var deadline = UInt64.max
 
-    public init() {}
+    package init() {}
 
     /// Waits until the descriptor can be read, or its other end is closed. A negative one is none.
-    public mutating func add(_ descriptor: CInt, _ source: Source) { add(descriptor, POLLIN, source) }
+    package mutating func add(_ descriptor: CInt, _ source: Source) { add(descriptor, POLLIN, source) }
 
     /// Waits until a file changes after it was last read, as cgroup.events does.
-    public mutating func addChange(of descriptor: CInt, _ source: Source) { add(descriptor, POLLPRI, source) }
+    package mutating func addChange(of descriptor: CInt, _ source: Source) { add(descriptor, POLLPRI, source) }
 
     private mutating func add(_ descriptor: CInt, _ events: CInt, _ source: Source) {
         files.append(pollfd(fd: descriptor, events: Int16(events), revents: 0))
@@ -20,10 +20,10 @@ public struct Poller<Source> {
     }
 
     /// Waits no longer than until then, in ns of CLOCK_MONOTONIC; nil: it doesn't matter.
-    public mutating func wake(at time: UInt64?) { deadline = min(deadline, time ?? .max) }
+    package mutating func wake(at time: UInt64?) { deadline = min(deadline, time ?? .max) }
 
     /// What there is; nothing where the time has come first.
-    public mutating func wait() -> [Source] {
+    package mutating func wait() -> [Source] {
         while true {
             if poll(&files, nfds_t(files.count), timeout) >= 0 || errno != EINTR { break }
         }

@@ -2,5 +2,5 @@ import Logging
 
 extension Logger {
     /// Says nothing.
-    public static let silent = Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() }
+    package static let silent = Logger(label: "silent") { _ in SwiftLogNoOpLogHandler() }
 }

@@ -2,31 +2,31 @@ import Glibc
 import SystemPackage
 
 /// A failed system call: what was tried, on which object, why it failed, and what the user can do.
-public struct SystemError: Error, CustomStringConvertible {
+package struct SystemError: Error, CustomStringConvertible {
     /// What was tried, as words that follow "can't": `create cgroup`.
-    public let operation: String
+    package let operation: String
     /// The object: a path, a program.
-    public let subject: String
+    package let subject: String
     /// Why it failed.
-    public let errno: Errno
+    package let errno: Errno
     /// What the user can do about it.
-    public var hint: String?
+    package var hint: String?
 
     /// `errno`: nil for that of the call that failed just now.
-    public init(_ operation: String, _ subject: String, errno: Errno? = nil, hint: String? = nil) {
+    package init(_ operation: String, _ subject: String, errno: Errno? = nil, hint: String? = nil) {
         self.operation = operation
         self.subject = subject
         self.errno = errno ?? Errno(rawValue: Glibc.errno)
         self.hint = hint
     }
 
-    public var description: String {
+    package var description: String {
         "can't \(operation) \(subject): \(errno)" + (hint.map { "; \($0)" } ?? "")
     }
 }
 
 /// Runs `body` and names what was tried if it fails.
-public func attempting<Result: ~Copyable>(
+package func attempting<Result: ~Copyable>(
     _ operation: String, _ subject: String, hint: String? = nil, _ body: () throws(Errno) -> Result
 ) throws(SystemError) -> Result {
     do {

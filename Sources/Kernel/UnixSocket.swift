@@ -4,13 +4,13 @@ import SystemPackage
 extension Descriptor {
     /// A stream socket that is bound to a name: a path below the working directory, or, from a NUL on, an abstract one
     /// of this network namespace (unix(7)).
-    public init(binding name: String) throws(Errno) {
+    package init(binding name: String) throws(Errno) {
         try self.init(unixSocket: name) { bind($0, $1, $2) }
     }
 
     /// A stream socket that is connected to such a name. No call on it waits: nor does this one, which fails with EAGAIN
     /// where others wait already.
-    public init(connecting name: String) throws(Errno) {
+    package init(connecting name: String) throws(Errno) {
         try self.init(unixSocket: name, CInt(SOCK_NONBLOCK.rawValue)) { connect($0, $1, $2) }
     }
 
@@ -34,14 +34,14 @@ extension Descriptor {
     }
 
     /// Sends `text`, of less than a kilobyte, at once. If nobody reads it any more that is an error, and no SIGPIPE.
-    public func send(_ text: String) throws(Errno) {
+    package func send(_ text: String) throws(Errno) {
         let bytes = Array(text.utf8)
         if Glibc.send(rawValue, bytes, bytes.count, CInt(MSG_NOSIGNAL)) < 0 { throw Errno(rawValue: errno) }
     }
 
     /// Receives to the other end's last byte, but not much more than `limit`. However that sends them, it isn't waited for
     /// longer than so in all.
-    public func receiveAll(upTo limit: Int, milliseconds: UInt64) throws(Errno) -> [UInt8] {
+    package func receiveAll(upTo limit: Int, milliseconds: UInt64) throws(Errno) -> [UInt8] {
         let deadline = Host.monotonicNanoseconds + milliseconds * 1_000_000
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
@@ -56,7 +56,7 @@ extension Descriptor {
     }
 
     /// Sends all of `text`. However the other end takes it, it isn't waited for longer than so in all.
-    public func sendAll(_ text: String, milliseconds: UInt64) throws(Errno) {
+    package func sendAll(_ text: String, milliseconds: UInt64) throws(Errno) {
         let deadline = Host.monotonicNanoseconds + milliseconds * 1_000_000
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {

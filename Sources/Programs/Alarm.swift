@@ -1,11 +1,11 @@
 import CLibBPF
 
 /// Tells a guard that sleeps that its run moves something again.
-public final class Alarm {
+package final class Alarm {
     private let ring: OpaquePointer
 
     /// nil where there can be none.
-    public init?(of memory: RunMemory) {
+    package init?(of memory: RunMemory) {
         guard let ring = ring_buffer__new(memory.alarm.rawValue, { _, _, _ in 0 }, nil, nil) else { return nil }
         self.ring = ring
     }
@@ -13,8 +13,8 @@ public final class Alarm {
     deinit { ring_buffer__free(ring) }
 
     /// Can be read when it sounds.
-    public var descriptor: CInt { ring_buffer__epoll_fd(ring) }
+    package var descriptor: CInt { ring_buffer__epoll_fd(ring) }
 
     /// Ends it.
-    public func stop() { _ = ring_buffer__consume(ring) }
+    package func stop() { _ = ring_buffer__consume(ring) }
 }

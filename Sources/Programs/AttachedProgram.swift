@@ -2,7 +2,7 @@ import CLibBPF
 import Kernel
 
 /// How a cgroup shares an attach type with the cgroups below it.
-public enum SharingMode: String, Sendable {
+package enum SharingMode: String, Sendable {
     /// No flags: nothing may be attached below.
     case exclusive
     /// BPF_F_ALLOW_OVERRIDE: whatever is attached below runs instead.
@@ -12,22 +12,22 @@ public enum SharingMode: String, Sendable {
 }
 
 /// A program that somebody attached to a cgroup.
-public struct AttachedProgram: Sendable {
+package struct AttachedProgram: Sendable {
     /// As bpftool(8) shows it.
-    public let id: UInt32
+    package let id: UInt32
     /// nil where it can't be read: that takes CAP_SYS_ADMIN.
-    public let name: String?
+    package let name: String?
     /// That of its cgroup and attach type.
-    public let mode: SharingMode
+    package let mode: SharingMode
 
-    public init(id: UInt32, name: String?, mode: SharingMode) {
+    package init(id: UInt32, name: String?, mode: SharingMode) {
         self.id = id
         self.name = name
         self.mode = mode
     }
 
     /// The programs of `type` on a cgroup itself; empty also where the kernel doesn't tell.
-    public static func all(on cgroup: borrowing Descriptor, _ type: AttachType) -> [AttachedProgram] {
+    package static func all(on cgroup: borrowing Descriptor, _ type: AttachType) -> [AttachedProgram] {
         var flags: UInt32 = 0
         var ids = [UInt32](repeating: 0, count: 64)
         var count = UInt32(ids.count)

@@ -5,7 +5,7 @@ import Logging
 import SystemPackage
 
 /// How a program is put on a cgroup.
-public enum AttachMethod: String, Sendable {
+package enum AttachMethod: String, Sendable {
     /// A BPF link: always multi, detaches when its descriptor closes (Linux 5.7).
     case link
     /// BPF_PROG_ATTACH with BPF_F_ALLOW_MULTI, which stays until it is detached or the cgroup goes.
@@ -13,7 +13,7 @@ public enum AttachMethod: String, Sendable {
 }
 
 /// Programs on cgroups, each of them tracked. Detached in reverse when their scope ends.
-public struct Attachments: ~Copyable {
+package struct Attachments: ~Copyable {
     private var records: [Record] = []
     /// Links of another process.
     private var shared: [CInt] = []
@@ -21,12 +21,12 @@ public struct Attachments: ~Copyable {
     private let log: Logger
 
     /// `log` gets a line for each attachment and each detachment.
-    public init(log: Logger) {
+    package init(log: Logger) {
         self.log = log
     }
 
     /// Keeps links attached, by descriptors that are ours from now on, for as long as this or another process has them.
-    public init(sharing links: [CInt]) {
+    package init(sharing links: [CInt]) {
         shared = links
         log = .silent
     }
@@ -43,7 +43,7 @@ public struct Attachments: ~Copyable {
     }
 
     /// Attaches beside whatever is there. `cgroup` is an open directory at `path`.
-    public mutating func attach(
+    package mutating func attach(
         _ hook: Hook, of programs: borrowing some LoadedPrograms & ~Copyable, to cgroup: borrowing Descriptor,
         at path: String, by method: AttachMethod
     ) throws(SystemError) {
@@ -80,10 +80,10 @@ public struct Attachments: ~Copyable {
     }
 
     /// What keeps the links attached in whatever process has it. Legacy attachments last as long as their cgroups.
-    public var links: [CInt] { records.filter { $0.method == .link }.map(\.descriptor) }
+    package var links: [CInt] { records.filter { $0.method == .link }.map(\.descriptor) }
 
     /// Takes our hands off: another process has the links, too.
-    public mutating func leave() {
+    package mutating func leave() {
         isLeft = true
     }
 

@@ -3,7 +3,7 @@ import Kernel
 import Units
 
 /// A budget that a run's packets are charged to besides its own limit.
-public enum GroupBudget: Sendable {
+package enum GroupBudget: Sendable {
     case none
     /// One of the run's own, for others to share.
     case new
@@ -13,10 +13,10 @@ public enum GroupBudget: Sendable {
 
 /// The budget that the runs of a group share, in memory that all their programs have. Any process of the user may have
 /// written it.
-public final class GroupMemory {
+package final class GroupMemory {
     private let shared: SharedMemory<throttle_group>
     /// What another run's programs need to charge the same one.
-    public let descriptor: Descriptor
+    package let descriptor: Descriptor
 
     init(of object: borrowing BPFObject) throws(LoadError) {
         let shared = try SharedMemory<throttle_group>(of: object, Map.group)
@@ -27,7 +27,7 @@ public final class GroupMemory {
     private var group: UnsafeMutablePointer<throttle_group> { shared.value }
 
     /// What its runs may use together. Both directions change at once, from the next packet on.
-    public var rates: Rates {
+    package var rates: Rates {
         get { group.pointee.limits.rates }
         set {
             // Its burst is of the budget: it grows with the group.
@@ -39,13 +39,13 @@ public final class GroupMemory {
     }
 
     /// How far what has passed is ahead of the clock, in nanoseconds; 0 where it isn't.
-    public func lead(_ direction: Direction) -> UInt64 {
+    package func lead(_ direction: Direction) -> UInt64 {
         let now = Host.monotonicNanoseconds
         return max(direction.pick(from: group.pointee.budget).tat, now) - now
     }
 
     /// How far it may be before packets are dropped, in nanoseconds.
-    public func setBurst(_ direction: Direction, nanoseconds: UInt64) {
+    package func setBurst(_ direction: Direction, nanoseconds: UInt64) {
         if direction == .down {
             group.pointee.budget.0.burst_ns = nanoseconds
         } else {

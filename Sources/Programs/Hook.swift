@@ -1,7 +1,7 @@
 import CLibBPF
 
 /// Which way traffic goes, as the command sees it.
-public enum Direction: Int, CaseIterable, Sendable {
+package enum Direction: Int, CaseIterable, Sendable {
     case down, up
 
     /// What is this direction's of two: C's arrays of both directions import as tuples.
@@ -9,7 +9,7 @@ public enum Direction: Int, CaseIterable, Sendable {
 }
 
 /// One of the run's programs and the place that it is made for.
-public enum Hook: Sendable {
+package enum Hook: Sendable {
     /// Meter and police, on the run's cgroup.
     case meter(Direction)
     /// On the parent.
@@ -35,7 +35,7 @@ public enum Hook: Sendable {
     }
 
     /// Where it goes.
-    public var attachType: AttachType {
+    package var attachType: AttachType {
         switch self {
         case .meter(let direction), .witness(let direction): direction.pick(from: (.ingress, .egress))
         case .sockets: .socketCreation
@@ -45,7 +45,7 @@ public enum Hook: Sendable {
 }
 
 /// Where on a cgroup a program is attached, as bpftool names it.
-public enum AttachType: String, Sendable, CaseIterable {
+package enum AttachType: String, Sendable, CaseIterable {
     case ingress = "cgroup_inet_ingress"
     case egress = "cgroup_inet_egress"
     case socketCreation = "cgroup_inet_sock_create"

@@ -5,9 +5,9 @@ import Logging
 
 /// The program that leads downloads into the run's queue, at a device's ingress by a tcx link, behind the links of
 /// others. Its end, or that of the process, takes it away.
-public struct IngressLink: ~Copyable {
+package struct IngressLink: ~Copyable {
     /// The first that has tcx links.
-    public static let oldestKernel = KernelVersion(6, 6)
+    package static let oldestKernel = KernelVersion(6, 6)
 
     /// BPF_TCX_INGRESS, newer than our headers.
     private static let attachType = bpf_attach_type(46)
@@ -17,7 +17,7 @@ public struct IngressLink: ~Copyable {
     private let log: Logger
 
     /// Attaches to the device with this index.
-    public init(
+    package init(
         _ programs: borrowing QueuePrograms, on device: Int32, named name: String, log: Logger
     ) throws(SystemError) {
         let link = bpf_link_create(programs.shapeDescriptor, device, IngressLink.attachType, nil)

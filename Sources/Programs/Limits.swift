@@ -2,26 +2,26 @@ import CPrograms
 import Units
 
 /// A rate for each direction.
-public struct Rates: Equatable, Sendable {
-    public var down: Rate
-    public var up: Rate
+package struct Rates: Equatable, Sendable {
+    package var down: Rate
+    package var up: Rate
 
-    public init(down: Rate = .unlimited, up: Rate = .unlimited) {
+    package init(down: Rate = .unlimited, up: Rate = .unlimited) {
         self.down = down
         self.up = up
     }
 
     /// No limit in either direction.
-    public static let unlimited = Rates()
+    package static let unlimited = Rates()
 
-    public subscript(direction: Direction) -> Rate { direction == .down ? down : up }
+    package subscript(direction: Direction) -> Rate { direction == .down ? down : up }
 
     /// The lower of both, for each direction.
-    public func capped(by other: Rates) -> Rates { Rates(down: min(down, other.down), up: min(up, other.up)) }
+    package func capped(by other: Rates) -> Rates { Rates(down: min(down, other.down), up: min(up, other.up)) }
 }
 
 /// What a limit counts.
-public enum Counting: String, Sendable, CaseIterable {
+package enum Counting: String, Sendable, CaseIterable {
     /// Bytes behind the transport header: what wget shows.
     case payload
     /// Layer 2 frames.
@@ -30,12 +30,12 @@ public enum Counting: String, Sendable, CaseIterable {
 
 /// What a run may do. A program drops a packet, or has TCP keep it, once what passed is more than `burst` ahead of its
 /// direction's rate, in bytes as `counting` has it.
-public struct Limits: Sendable {
-    public let rates: Rates
-    public let burst: TimeSpan
-    public let counting: Counting
+package struct Limits: Sendable {
+    package let rates: Rates
+    package let burst: TimeSpan
+    package let counting: Counting
 
-    public init(_ rates: Rates, burst: TimeSpan, counting: Counting) {
+    package init(_ rates: Rates, burst: TimeSpan, counting: Counting) {
         self.rates = rates
         self.burst = burst
         self.counting = counting

@@ -3,18 +3,18 @@ import Glibc
 import SystemPackage
 
 /// The kernel didn't take our programs.
-public struct LoadError: Error, CustomStringConvertible {
+package struct LoadError: Error, CustomStringConvertible {
     /// What the call that failed said.
-    public let errno: Errno
+    package let errno: Errno
     /// Everything that libbpf and the verifier said.
-    public let log: [String]
+    package let log: [String]
 
     init(errno: Errno) {
         self.errno = errno
         log = LibBPFLog.lines
     }
 
-    public var description: String {
+    package var description: String {
         switch errno {
         case .noFunction: "can't load BPF programs: this kernel is built without BPF (CONFIG_BPF_SYSCALL)"
         case .notPermitted: "can't load BPF programs: \(errno); BPF is locked down here, or RLIMIT_MEMLOCK is too low"

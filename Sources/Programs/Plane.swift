@@ -1,5 +1,5 @@
 /// One way of holding a limit.
-public enum Plane: String, Sendable, CaseIterable {
+package enum Plane: String, Sendable, CaseIterable {
     /// Packets over the limit are dropped; TCP keeps its own for later.
     case police
     /// TCP's uploads are sent at the limit.
@@ -11,7 +11,7 @@ public enum Plane: String, Sendable, CaseIterable {
 }
 
 /// How downloads are limited.
-public enum Mode: String, Sendable, CaseIterable {
+package enum Mode: String, Sendable, CaseIterable {
     /// By a queue where there can be one.
     case auto
     /// By a queue, or not at all.

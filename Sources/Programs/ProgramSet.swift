@@ -2,19 +2,19 @@ import CPrograms
 import Kernel
 
 /// Programs that are in the kernel.
-public protocol LoadedPrograms: ~Copyable {
+package protocol LoadedPrograms: ~Copyable {
     /// The file descriptor of a program, for as long as the set lives.
     func descriptor(of hook: Hook) -> CInt
 }
 
 /// The BPF programs that hold the limits of one run, loaded.
-public struct ProgramSet: LoadedPrograms, ~Copyable {
+package struct ProgramSet: LoadedPrograms, ~Copyable {
     let object: BPFObject
     /// What they share with us.
-    public let memory: RunMemory
+    package let memory: RunMemory
 
     /// Loads the programs. Nothing is attached yet.
-    public init(
+    package init(
         for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none
     ) throws(LoadError) {
         let object = try BPFObject(programs_limits(ProgramSet.hasCompareAndExchange(kernel)))
@@ -30,10 +30,10 @@ public struct ProgramSet: LoadedPrograms, ~Copyable {
     private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }
 
     /// Which of the two sets of programs a kernel gets, and why, for people.
-    public static func variant(for kernel: KernelVersion) -> String {
+    package static func variant(for kernel: KernelVersion) -> String {
         hasCompareAndExchange(kernel)
             ? "with cmpxchg (Linux 5.12 and newer)" : "without cmpxchg (new in Linux 5.12)"
     }
 
-    public func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }
+    package func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }
 }

@@ -2,11 +2,11 @@ import CPrograms
 import Kernel
 
 /// The BPF programs that lead a run's downloads into one queue, loaded.
-public struct QueuePrograms: ~Copyable {
+package struct QueuePrograms: ~Copyable {
     private let object: BPFObject
 
     /// Loads them for the queue of this device, by its index. Nothing is attached yet.
-    public init(for device: Int32, sharing maps: SharedMaps) throws(LoadError) {
+    package init(for device: Int32, sharing maps: SharedMaps) throws(LoadError) {
         let object = try BPFObject(programs_queue())
         try object.use(maps)
         try object.set(throttle_queue_constants(device: UInt32(device)), ofMap: Map.queueConstants)
@@ -20,8 +20,8 @@ public struct QueuePrograms: ~Copyable {
     static let shapeName = "throttle_shape"
 
     /// Of the program for a filter whose action redirects.
-    public var matchDescriptor: CInt { object.descriptor(ofProgram: QueuePrograms.matchName) }
+    package var matchDescriptor: CInt { object.descriptor(ofProgram: QueuePrograms.matchName) }
 
     /// What such a filter is named, too.
-    public static let matchName = "throttle_match"
+    package static let matchName = "throttle_match"
 }

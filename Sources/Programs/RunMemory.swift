@@ -4,17 +4,17 @@ import Kernel
 import Units
 
 /// What the programs and processes of a run share: what it may do, and what it did.
-public final class RunMemory {
+package final class RunMemory {
     private let shared: SharedMemory<throttle_run>
     /// What more programs of the run are loaded with.
-    public let maps: SharedMaps
+    package let maps: SharedMaps
     /// The budget that its packets are charged to, too; nil where there is none.
-    public let group: GroupMemory?
+    package let group: GroupMemory?
     /// For an `Alarm`.
-    public let alarm: Descriptor
+    package let alarm: Descriptor
     /// How much unused time may be caught up on.
-    public let burst: TimeSpan
-    public let counting: Counting
+    package let burst: TimeSpan
+    package let counting: Counting
 
     init(of object: borrowing BPFObject, _ limits: Limits, isGrouped: Bool) throws(LoadError) {
         shared = try SharedMemory<throttle_run>(of: object, Map.run)
@@ -33,13 +33,13 @@ public final class RunMemory {
 /// Limits.
 extension RunMemory {
     /// What the run's user asked for.
-    public var asked: Rates {
+    package var asked: Rates {
         get { Rates(bytesPerSecond: run.pointee.asked) }
         set { run.pointee.asked = (newValue.down.bytesPerSecond ?? 0, newValue.up.bytesPerSecond ?? 0) }
     }
 
     /// What holds: what was asked for, or what the group allots. Both directions change at once, from the next packet on.
-    public var rates: Rates {
+    package var rates: Rates {
         get { run.pointee.limits.rates }
         set {
             let (down, up) = newValue.encoded(burst, counting)
@@ -50,10 +50,10 @@ extension RunMemory {
     }
 
     /// What the run may use at most: what was asked for, and no more than its group has.
-    public var mostRates: Rates { group.map { asked.capped(by: $0.rates) } ?? asked }
+    package var mostRates: Rates { group.map { asked.capped(by: $0.rates) } ?? asked }
 
     /// Keeps new TCP connections from being made for so long: their first packet goes out when TCP tries again.
-    public func holdConnections(milliseconds: UInt64) {
+    package func holdConnections(milliseconds: UInt64) {
         run.pointee.hold_until_ns =
             milliseconds == 0 ? 0 : Host.monotonicNanoseconds + milliseconds * 1_000_000
     }
@@ -62,19 +62,19 @@ extension RunMemory {
 /// What is in force.
 extension RunMemory {
     /// What holds the limits besides the police.
-    public var planes: Set<Plane> {
+    package var planes: Set<Plane> {
         get { Set(Plane.allCases.filter { run.pointee.state.planes & $0.bit != 0 }) }
         set { run.pointee.state.planes = newValue.reduce(0) { $0 | $1.bit } }
     }
 
     /// Whether the parent has its programs.
-    public var hasWitness: Bool {
+    package var hasWitness: Bool {
         get { run.pointee.state.has_witness != 0 }
         set { run.pointee.state.has_witness = newValue ? 1 : 0 }
     }
 
     /// Why downloads don't wait in a queue, where they were to; at most 999 bytes.
-    public var obstacle: String? {
+    package var obstacle: String? {
         get {
             let text = withUnsafeBytes(of: run.pointee.state.obstacle) { $0.prefix { $0 != 0 }.map { $0 } }
             return text.isEmpty ? nil : String(decoding: text, as: UTF8.self)
@@ -100,69 +100,69 @@ extension Plane {
 }
 
 /// What one direction did so far. A payload is what is behind the transport header, wire bytes are layer 2 frames.
-public struct Counters: Sendable, Equatable {
-    public var passedPackets: UInt64 = 0
-    public var passedPayloadBytes: UInt64 = 0
-    public var passedWireBytes: UInt64 = 0
-    public var droppedPackets: UInt64 = 0
-    public var droppedPayloadBytes: UInt64 = 0
+package struct Counters: Sendable, Equatable {
+    package var passedPackets: UInt64 = 0
+    package var passedPayloadBytes: UInt64 = 0
+    package var passedWireBytes: UInt64 = 0
+    package var droppedPackets: UInt64 = 0
+    package var droppedPayloadBytes: UInt64 = 0
     /// Packets that TCP was made to keep for later; uploads only.
-    public var deferredPackets: UInt64 = 0
+    package var deferredPackets: UInt64 = 0
     /// Time from the first packet that was charged to the last; 0 where nothing is limited.
-    public var activeNanoseconds: UInt64 = 0
+    package var activeNanoseconds: UInt64 = 0
     /// Packets, and bytes from their network headers on, that the parent's program saw; nil where it isn't attached.
-    public var witnessPackets: UInt64?
-    public var witnessBytes: UInt64?
+    package var witnessPackets: UInt64?
+    package var witnessBytes: UInt64?
     /// Packets of exempt peers, and their bytes from their network headers on; nothing else counts them.
-    public var exemptPackets: UInt64 = 0
-    public var exemptBytes: UInt64 = 0
+    package var exemptPackets: UInt64 = 0
+    package var exemptBytes: UInt64 = 0
 
-    public init() {}
+    package init() {}
 
     /// Bytes that passed, as a limit counts them.
-    public func passedBytes(_ counting: Counting) -> UInt64 {
+    package func passedBytes(_ counting: Counting) -> UInt64 {
         counting == .wire ? passedWireBytes : passedPayloadBytes
     }
 
     /// Each call of the run's program passes, drops or defers one packet.
-    public var programCalls: UInt64 { passedPackets + droppedPackets + deferredPackets + exemptPackets }
+    package var programCalls: UInt64 { passedPackets + droppedPackets + deferredPackets + exemptPackets }
 
     /// Whether there was traffic, and none of it with a peer that is limited.
-    public var isAllExempt: Bool { exemptPackets > 0 && exemptPackets == programCalls }
+    package var isAllExempt: Bool { exemptPackets > 0 && exemptPackets == programCalls }
 }
 
 /// What the planes did so far.
-public struct PlaneCounters: Sendable, Equatable {
+package struct PlaneCounters: Sendable, Equatable {
     /// Sockets whose uploads were paced, and whose receive windows were clamped.
-    public var pacedSockets: UInt32 = 0
-    public var clampedSockets: UInt32 = 0
+    package var pacedSockets: UInt32 = 0
+    package var clampedSockets: UInt32 = 0
     /// Whether the limit held uploads back that were paced, and downloads that were clamped or queued.
-    public var pacedUploads = false
-    public var heldDownloads = false
+    package var pacedUploads = false
+    package var heldDownloads = false
     /// Segments that the run's sockets sent again.
-    public var retransmittedSegments: UInt64 = 0
+    package var retransmittedSegments: UInt64 = 0
     /// How long downloads waited in the queue, as sampled; 0 where there is none.
-    public var queueDelayAverageNanoseconds: UInt64 = 0
-    public var queueDelayMaximumNanoseconds: UInt64 = 0
-    public var queueDroppedPackets: UInt64 = 0
+    package var queueDelayAverageNanoseconds: UInt64 = 0
+    package var queueDelayMaximumNanoseconds: UInt64 = 0
+    package var queueDroppedPackets: UInt64 = 0
 
-    public init() {}
+    package init() {}
 }
 
 /// What happened.
 extension RunMemory {
     /// When the last packet was charged, in ns of CLOCK_MONOTONIC; 0: none was.
-    public var lastCharge: UInt64 { max(run.pointee.meter.0.last_ns, run.pointee.meter.1.last_ns) }
+    package var lastCharge: UInt64 { max(run.pointee.meter.0.last_ns, run.pointee.meter.1.last_ns) }
 
     /// Has the next packet that is charged sound the alarm. Returns whether none was since `lastCharge`.
-    public func setAlarm(since lastCharge: UInt64) -> Bool {
+    package func setAlarm(since lastCharge: UInt64) -> Bool {
         run.pointee.asleep = 1
         kernel_fence()
         return self.lastCharge == lastCharge
     }
 
     /// What a direction did so far.
-    public func counters(_ direction: Direction) -> Counters {
+    package func counters(_ direction: Direction) -> Counters {
         // The witness first: what it saw, the run's program has seen before.
         let witness = direction.pick(from: run.pointee.witness)
         let meter = direction.pick(from: run.pointee.meter)
@@ -182,7 +182,7 @@ extension RunMemory {
     }
 
     /// What the planes did so far.
-    public var planeCounters: PlaneCounters {
+    package var planeCounters: PlaneCounters {
         let (share, tcp, queue) = (run.pointee.share, run.pointee.tcp, run.pointee.queue)
         var counters = PlaneCounters()
         counters.pacedSockets = share.1.sockets
@@ -201,13 +201,13 @@ extension RunMemory {
 extension RunMemory {
     /// Sends downloads through the queue of this device, by its index; 0: through none. Packets but TCP's that are
     /// larger than so many bytes go by.
-    public func useQueue(_ device: Int32, largest: UInt32 = .max) {
+    package func useQueue(_ device: Int32, largest: UInt32 = .max) {
         run.pointee.queue.largest = largest
         run.pointee.queue.device = UInt32(device)
     }
 
     /// Takes in one sample of what waits in the queue.
-    public func noteQueue(delayNanoseconds: UInt64, droppedPackets: UInt64) {
+    package func noteQueue(delayNanoseconds: UInt64, droppedPackets: UInt64) {
         run.pointee.queue.samples += 1
         run.pointee.queue.delay_sum_ns += delayNanoseconds
         run.pointee.queue.delay_max_ns = max(run.pointee.queue.delay_max_ns, delayNanoseconds)

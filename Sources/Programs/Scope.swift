@@ -5,7 +5,7 @@ import SystemPackage
 import Units
 
 /// Where the peers are that are limited, if nothing else is said of them.
-public enum Peers: String, Sendable, CaseIterable {
+package enum Peers: String, Sendable, CaseIterable {
     case all
     /// All but those in local networks.
     case internet
@@ -13,21 +13,21 @@ public enum Peers: String, Sendable, CaseIterable {
 }
 
 /// Which peers are limited. The others are exempt: what they send and are sent is neither held nor charged.
-public struct Scope: Sendable, Equatable {
+package struct Scope: Sendable, Equatable {
     /// Whether peers are limited; the longest prefix decides. Empty where all are.
     let prefixes: [Prefix: Bool]
     /// Whether those are that no prefix has.
     let limitsOthers: Bool
 
     /// All peers.
-    public static let all = Scope()
+    package static let all = Scope()
 
     /// As many prefixes as may be given.
-    public static let largest = 1024
+    package static let largest = 1024
 
     /// What `only` and `except` have is limited and exempt, whatever `peers` says of the same prefix. They have none in
     /// common. With `only`, all else is exempt.
-    public init(_ peers: Peers = .all, only: Set<Prefix> = [], except: Set<Prefix> = []) {
+    package init(_ peers: Peers = .all, only: Set<Prefix> = [], except: Set<Prefix> = []) {
         var prefixes: [Prefix: Bool] = [:]
         limitsOthers = only.isEmpty && peers != .local
         if peers != .all || !only.isEmpty || !except.isEmpty {

@@ -2,9 +2,9 @@ import Glibc
 import Kernel
 
 /// The maps that all programs of a run work on: what a process needs to load more of them.
-public final class SharedMaps {
+package final class SharedMaps {
     /// Our own, in the order of `names`.
-    public private(set) var descriptors: [CInt] = []
+    package private(set) var descriptors: [CInt] = []
 
     private static let names = [Map.run, Map.ports, "sockets", Map.prefixes, Map.constants]
 

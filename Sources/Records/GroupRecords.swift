@@ -5,14 +5,14 @@ import SystemPackage
 import Units
 
 /// A group that was created to stay without runs, too.
-public struct GroupRecord: Codable, Sendable, Equatable {
-    public var schema = 1
-    public let name: String
+package struct GroupRecord: Codable, Sendable, Equatable {
+    package var schema = 1
+    package let name: String
     /// Bytes per second; nil: not limited.
-    public let down: UInt64?
-    public let up: UInt64?
+    package let down: UInt64?
+    package let up: UInt64?
 
-    public init(name: String, down: UInt64?, up: UInt64?) {
+    package init(name: String, down: UInt64?, up: UInt64?) {
         self.name = name
         self.down = down
         self.up = up
@@ -20,7 +20,7 @@ public struct GroupRecord: Codable, Sendable, Equatable {
 }
 
 /// The groups of one user that were created to stay. While this lives, nobody else joins or changes a group of theirs.
-public struct GroupRecords: ~Copyable {
+package struct GroupRecords: ~Copyable {
     private static let folder = "groups"
     private static let maximumSize = 4096
     /// A minute, in microseconds: each of many that join at once needs its time.
@@ -31,7 +31,7 @@ public struct GroupRecords: ~Copyable {
     private let path: String
 
     /// Waits until nobody else has them, but not without end.
-    public init(of records: RecordDirectory) throws(SystemError) {
+    package init(of records: RecordDirectory) throws(SystemError) {
         let path = "\(records.path)/\(GroupRecords.folder)"
         self.path = path
         let directory = try attempting("use", path) { () throws(Errno) in
@@ -54,10 +54,10 @@ public struct GroupRecords: ~Copyable {
         throw SystemError("use", path, errno: .resourceBusy, hint: "another throttle has it: is one stopped?")
     }
 
-    public var all: [GroupRecord] { directory.entries().compactMap { find($0) }.sorted { $0.name < $1.name } }
+    package var all: [GroupRecord] { directory.entries().compactMap { find($0) }.sorted { $0.name < $1.name } }
 
     /// nil where there is none of this name.
-    public func find(_ name: String) -> GroupRecord? {
+    package func find(_ name: String) -> GroupRecord? {
         let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK
         guard let file = try? Descriptor(opening: name, in: directory.rawValue, flags),
             let bytes = try? file.readAll(upTo: GroupRecords.maximumSize), let record: GroupRecord = decoded(bytes)
@@ -67,7 +67,7 @@ public struct GroupRecords: ~Copyable {
     }
 
     /// Writes it as a whole, or not at all.
-    public func write(_ record: GroupRecord) throws(SystemError) {
+    package func write(_ record: GroupRecord) throws(SystemError) {
         try attempting("write", "\(path)/\(record.name)") { () throws(Errno) in
             // No group's name begins so.
             let draft = ".\(record.name)"
@@ -81,7 +81,7 @@ public struct GroupRecords: ~Copyable {
         }
     }
 
-    public func remove(_ name: String) throws(SystemError) {
+    package func remove(_ name: String) throws(SystemError) {
         if unlinkat(directory.rawValue, name, 0) < 0 { throw SystemError("remove", "\(path)/\(name)") }
     }
 }

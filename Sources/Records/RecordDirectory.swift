@@ -5,19 +5,19 @@ import SystemPackage
 
 /// Where the runs of one user are recorded: /run/throttle for root, $XDG_RUNTIME_DIR/throttle for others. Nobody else
 /// may read or write it.
-public final class RecordDirectory: Sendable {
+package final class RecordDirectory: Sendable {
     /// For people; all work goes through the descriptor.
-    public let path: String
+    package let path: String
     /// The directory, open for reading.
-    public let descriptor: Descriptor
+    package let descriptor: Descriptor
     /// Whose it is.
-    public let owner: uid_t
+    package let owner: uid_t
 
     /// Whether it is the caller's: nobody else writes there.
-    public var isOwn: Bool { owner == geteuid() }
+    package var isOwn: Bool { owner == geteuid() }
 
     /// The caller's, made where it is missing.
-    public static func ofCaller() throws(SystemError) -> RecordDirectory {
+    package static func ofCaller() throws(SystemError) -> RecordDirectory {
         let parent =
             geteuid() == 0
             ? "/run" : getenv("XDG_RUNTIME_DIR").map { String(cString: $0) } ?? "/run/user/\(geteuid())"
@@ -25,7 +25,7 @@ public final class RecordDirectory: Sendable {
     }
 
     /// Those that the caller may clean: root all, others their own.
-    public static func forEach(_ body: (RecordDirectory) -> Void) {
+    package static func forEach(_ body: (RecordDirectory) -> Void) {
         if let own = try? ofCaller() { body(own) }
         guard geteuid() == 0, let users = try? Descriptor(opening: "/run/user", O_RDONLY | O_DIRECTORY) else { return }
         for user in users.entries() {
@@ -66,7 +66,7 @@ public final class RecordDirectory: Sendable {
     }
 
     /// Records a run of this id.
-    public func record(_ id: String) throws(SystemError) -> RecordFile {
+    package func record(_ id: String) throws(SystemError) -> RecordFile {
         do throws(Errno) {
             return try RecordFile(id, in: try descriptor.copy())
         } catch {
@@ -76,7 +76,7 @@ public final class RecordDirectory: Sendable {
 
     /// The records of live runs, each with its name. Of another user's, who may have put anything there, not more than
     /// there is time for: `isWhole` tells whether these are all.
-    public func live() -> (records: [(name: String, RunRecord)], isWhole: Bool) {
+    package func live() -> (records: [(name: String, RunRecord)], isWhole: Bool) {
         var records: [(String, RunRecord)] = []
         let names = descriptor.entries(limit: isOwn ? .max : RecordDirectory.mostNames)
         var bytes = 0
@@ -100,10 +100,10 @@ public final class RecordDirectory: Sendable {
     /// Calls `body` with the record of each dead run, and what it says, if anything; removes those for which it returns
     /// true. A socket whose record is gone is a record that says nothing. Returns whether these were all.
     @discardableResult
-    public func removeDead(_ body: (_ path: String, RunRecord?) -> Bool) -> Bool {
+    package func removeDead(_ body: (_ path: String, RunRecord?) -> Bool) -> Bool {
         let names = descriptor.entries(limit: isOwn ? .max : RecordDirectory.mostNames)
-        for name in names where name.hasSuffix(ControlSocket.suffix) {
-            let record = String(name.dropLast(ControlSocket.suffix.count))
+        for name in names where name.hasSuffix(RecordFile.socketSuffix) {
+            let record = String(name.dropLast(RecordFile.socketSuffix.count))
             // Who listens there has a record: it is made first.
             guard faccessat(descriptor.rawValue, record, F_OK, AT_SYMLINK_NOFOLLOW) < 0, body("\(path)/\(name)", nil)
             else { continue }

@@ -4,28 +4,28 @@ import SystemPackage
 import Units
 
 /// What a run writes down about itself, for `throttle cleanup` and the like.
-public struct RunRecord: Codable, Sendable, Equatable {
-    public var schema = 1
+package struct RunRecord: Codable, Sendable, Equatable {
+    package var schema = 1
     /// The run's, as in the name of its cgroup.
-    public let id: String
+    package let id: String
     /// For people: --name, or the command's first word.
-    public let name: String
-    public let command: [String]
+    package let name: String
+    package let command: [String]
     /// Of its throttle.
-    public let pid: Int32
+    package let pid: Int32
     /// The run's parent cgroup, as the run saw it.
-    public let cgroup: String
+    package let cgroup: String
     /// The inode of the network namespace that its devices are in; 0 where that can't be told.
-    public let network_namespace: UInt64
+    package let network_namespace: UInt64
     /// Seconds since 1970.
-    public let started: Int
+    package let started: Int
     /// Bytes per second; nil: not limited.
-    public fileprivate(set) var down: UInt64?
-    public fileprivate(set) var up: UInt64?
+    package fileprivate(set) var down: UInt64?
+    package fileprivate(set) var up: UInt64?
     /// The group whose budget it shares.
-    public let group: String?
+    package let group: String?
 
-    public init(
+    package init(
         id: String, name: String, command: [String], cgroup: String, down: UInt64?, up: UInt64?, group: String? = nil
     ) {
         self.id = id
@@ -60,14 +60,18 @@ public struct RunRecord: Codable, Sendable, Equatable {
 }
 
 /// The record of a run that lives: its file is locked, which dies with those who hold it. Its end removes the file.
-public struct RecordFile: ~Copyable {
+package struct RecordFile: ~Copyable {
     /// In the directory: the run's id, and `.2` and so on where that was taken.
-    public let name: String
+    package let name: String
     private let file: Descriptor
     private let directory: Descriptor
     private var isLeft = false
 
     static let attempts = 100
+    /// What the name of its control socket has behind that of the record.
+    package static let socketSuffix = ".socket"
+    /// And that of the socket until it listens.
+    package static let draftSuffix = ".new"
 
     /// Makes the file, which is empty at first, and locks it.
     init(_ id: String, in directory: consuming Descriptor) throws(Errno) {
@@ -80,7 +84,7 @@ public struct RecordFile: ~Copyable {
                 // Others may be looking at it, and a cleanup may have taken it for dead before it was locked.
                 guard file.lock(milliseconds: 100), file.isNamed(name, in: directory) else { continue }
                 // Whoever listened there has ended.
-                ControlSocket.remove(of: name, in: directory)
+                removeSocket(of: name, in: directory)
                 self.name = name
                 self.file = file
                 self.directory = directory
@@ -93,7 +97,7 @@ public struct RecordFile: ~Copyable {
     }
 
     /// The record that another process made, whose lock it shares with us by this descriptor.
-    public init(
+    package init(
         sharing lock: consuming Descriptor, named name: String, in directory: RecordDirectory
     ) throws(SystemError) {
         self.directory = try attempting("open", directory.path) { () throws(Errno) in
@@ -104,16 +108,16 @@ public struct RecordFile: ~Copyable {
     }
 
     /// What keeps the record alive in whatever process has it.
-    public var descriptor: CInt { file.rawValue }
+    package var descriptor: CInt { file.rawValue }
 
     /// Writes its only content.
-    public func write(_ record: RunRecord) throws(SystemError) {
+    package func write(_ record: RunRecord) throws(SystemError) {
         try attempting("write", "the record \(name)") { () throws(Errno) in try file.write(record.encoded + "\n") }
     }
 
     /// Writes the run's new limits down, in bytes per second (nil: not limited). It stays as long as it is at least, so
     /// that it is whole with one call: others may be reading it.
-    public func change(down: UInt64?, up: UInt64?) {
+    package func change(down: UInt64?, up: UInt64?) {
         var status = stat()
         guard fstat(file.rawValue, &status) == 0, lseek(file.rawValue, 0, SEEK_SET) == 0,
             let bytes = try? file.readAll(upTo: maximumSize), var record = RunRecord(decoding: bytes, of: name)
@@ -126,7 +130,7 @@ public struct RecordFile: ~Copyable {
     }
 
     /// Takes our hands off: another process has the lock, too, and removes the file.
-    public mutating func leave() {
+    package mutating func leave() {
         isLeft = true
     }
 
@@ -135,8 +139,14 @@ public struct RecordFile: ~Copyable {
     }
 }
 
+/// Removes what the guard of a record listened at, as where it was killed.
+private func removeSocket(of record: String, in directory: borrowing Descriptor) {
+    unlinkat(directory.rawValue, record + RecordFile.socketSuffix + RecordFile.draftSuffix, 0)
+    unlinkat(directory.rawValue, record + RecordFile.socketSuffix, 0)
+}
+
 /// Removes a record, and the socket that a killed guard may have left.
 func removeRecord(_ name: String, in directory: borrowing Descriptor) {
-    ControlSocket.remove(of: name, in: directory)
+    removeSocket(of: name, in: directory)
     unlinkat(directory.rawValue, name, 0)
 }

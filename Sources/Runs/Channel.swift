@@ -1,3 +1,5 @@
+import Control
+import Reports
 import CKernel
 import Glibc
 import Kernel

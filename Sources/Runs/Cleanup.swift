@@ -1,3 +1,4 @@
+import Control
 import Cgroups
 import Devices
 import Glibc
@@ -6,16 +7,16 @@ import Programs
 import Records
 
 /// Finds and removes what dead runs left, and nothing of live ones or of others: what is locked is alive.
-public struct Cleanup {
+package struct Cleanup {
     private let isRemoving: Bool
 
     /// `isRemoving`: whether what is found is removed.
-    public init(isRemoving: Bool) {
+    package init(isRemoving: Bool) {
         self.isRemoving = isRemoving
     }
 
     /// All that was found, in the order in which it was removed.
-    public func leftovers() -> [Leftover] {
+    package func leftovers() -> [Leftover] {
         var records: [Leftover] = []
         var namespaces: Set<UInt64> = []
         var live: Set<Run> = []

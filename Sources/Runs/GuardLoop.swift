@@ -1,3 +1,7 @@
+import Processes
+import Control
+import Reports
+import Planes
 import Cgroups
 import Glibc
 import Kernel
@@ -54,7 +58,7 @@ struct GuardLoop: ~Copyable {
         if let loaded {
             do {
                 planes = try Planes(
-                    memory, life.plan.mode, life.kernel, loaded, hold.cgroup, hold.method, life.plan.sweep, log)
+                    memory, life.plan.mode, life.kernel, loaded, hold.cgroup, hold.method, life.plan.sweep.isOn, log)
             } catch {
                 memory.obstacle = "\(error)"
                 log.info("not shaped: \(error)")
@@ -217,7 +221,7 @@ extension GuardLoop {
     private var report: Report {
         var subject = life.plan.subject(life.command)
         (subject.id, subject.method) = (hold.cgroup.id, hold.method)
-        var report = Report(subject, memory, life.member)
+        var report = Report(subject, memory, life.member?.report)
         report.end(nil, after: Host.monotonicNanoseconds - began)
         return report
     }

@@ -1,6 +1,8 @@
+import Control
+import Reports
 import CKernel
 import Cgroups
-import Commands
+import Processes
 import Glibc
 import Kernel
 import Logging

@@ -1,5 +1,7 @@
+import Control
+import Reports
 import Cgroups
-import Commands
+import Processes
 import Glibc
 import Kernel
 import Logging
@@ -8,14 +10,14 @@ import SystemPackage
 
 /// A run that is set up on the system. Its scope undoes that, in reverse: the guard takes the planes down, while we undo
 /// the rest, and hears of it when all is gone.
-struct Limiter: ~Copyable {
+package struct Limiter: ~Copyable {
     // Destroyed in this order.
     private var hold: RunHold
     private let member: Membership?
     private let line: GuardLine
     let memory: RunMemory
 
-    init(_ plan: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
+    package init(_ plan: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
         let base = try Limiter.base(plan, log)
@@ -55,7 +57,7 @@ struct Limiter: ~Copyable {
     var id: String { hold.cgroup.id }
 
     /// How programs were attached.
-    var method: AttachMethod { hold.method }
+    package var method: AttachMethod { hold.method }
 
     /// The open directory of the cgroup to start the command in.
     var cgroupDescriptor: CInt { hold.cgroup.run.descriptor.rawValue }
@@ -64,7 +66,7 @@ struct Limiter: ~Copyable {
     func report(_ subject: Report.Subject) -> Report {
         var subject = subject
         (subject.id, subject.method) = (id, method)
-        return Report(subject, memory, member)
+        return Report(subject, memory, member?.report)
     }
 
     /// How many processes the run has.
@@ -83,7 +85,7 @@ struct Limiter: ~Copyable {
 
     /// Ends the run, and undoes everything unless its guard is to keep limiting what the command left behind. Returns
     /// how many processes that were and what became of them.
-    consuming func end(_ linger: Linger) -> (Int, Linger) {
+    package consuming func end(_ linger: Linger) -> (Int, Linger) {
         let left = population
         // They end with process 1, and so does the guard.
         let linger = getpid() == 1 ? .kill : linger

@@ -1,3 +1,6 @@
+import Control
+import Reports
+import Planes
 import Groups
 import Kernel
 import Programs
@@ -111,11 +114,10 @@ final class Membership {
     /// What another run needs to join.
     var descriptors: [CInt] { [budget.descriptor.rawValue, table.descriptor.rawValue] }
 
-    /// What all its runs may use together.
-    var groupRates: Rates { budget.rates }
-
-    /// How many runs the group has.
-    var runs: Int { table.demands(besides: seat).count + 1 }
+    /// The group, for a report.
+    var report: GroupReport {
+        GroupReport(name: name, rates: budget.rates, runs: table.demands(besides: seat).count + 1)
+    }
 
     /// Says what the run wants, every so often. Returns whether it is time to look at what it may have.
     /// `isWaiting`: whether downloads wait in its queue.

@@ -1,55 +1,17 @@
+import Processes
 import Kernel
-
-/// Why limiting can't be set up here, in words for the user.
-public struct SetupError: Error, CustomStringConvertible {
-    /// What is wrong.
-    let problem: String
-    /// What the user can do about it.
-    let advice: String?
-    private let joint: String
-
-    public var description: String { problem + (advice.map { joint + $0 } ?? "") }
-
-    init(_ problem: String, advice: String? = nil, joint: String = "; ") {
-        self.problem = problem
-        self.advice = advice
-        self.joint = joint
-    }
-
-    init(_ error: any Error) {
-        switch error {
-        case let error as SetupError: self = error
-        case var error as SystemError:
-            let hint = error.hint
-            error.hint = nil
-            self.init("\(error)", advice: hint)
-        default: self.init("\(error)")
-        }
-    }
-}
-
-/// Runs `body` and turns its error into one for the user.
-func setting<Result: ~Copyable, Failure: Error>(
-    _ body: () throws(Failure) -> Result
-) throws(SetupError) -> Result {
-    do {
-        return try body()
-    } catch {
-        throw SetupError(error)
-    }
-}
 
 /// The oldest kernel that we support.
 let oldestKernel = KernelVersion(5, 10)
 
 /// Checks what every run needs, and returns the kernel's version.
-func checkRequirements() throws(SetupError) -> KernelVersion {
+package func checkRequirements() throws(SetupError) -> KernelVersion {
     let kernel = try checkKernel()
     try checkCapabilities()
     return kernel
 }
 
-func checkKernel() throws(SetupError) -> KernelVersion {
+package func checkKernel() throws(SetupError) -> KernelVersion {
     let release = Host.kernelRelease
     guard let kernel = KernelVersion(release: release) else {
         throw SetupError("can't tell the version of kernel '\(release)'")
@@ -60,7 +22,7 @@ func checkKernel() throws(SetupError) -> KernelVersion {
     return kernel
 }
 
-func checkCapabilities() throws(SetupError) {
+package func checkCapabilities() throws(SetupError) {
     let missing = Host.missingCapabilities(of: [.bpf, .netAdmin, .perfmon])
     if missing.isEmpty { return }
     let names = missing.map(\.name).joined(separator: ", ")

@@ -1,24 +1,27 @@
+import Control
+import Reports
+import Planes
 import Cgroups
-import Commands
+import Processes
 import Kernel
 import Logging
 import Programs
 
 /// One command under its limits, from set-up to report.
-public struct Run {
+package struct Run {
     private let plan: RunPlan
     private let command: Command
     private let log: Logger
 
     /// Does nothing yet. `log` hears what is done, and what goes wrong.
-    public init(_ plan: RunPlan, _ command: Command, log: Logger) {
+    package init(_ plan: RunPlan, _ command: Command, log: Logger) {
         self.plan = plan
         self.command = command
         self.log = log
     }
 
     /// Runs the command to its end. When this returns or throws, nothing of the run is left on the system.
-    public func execute(as caller: borrowing Caller) throws(SetupError) -> (Outcome, Report) {
+    package func execute(as caller: borrowing Caller) throws(SetupError) -> (Outcome, Report) {
         let started = try start(as: caller)
         do throws(SystemError) {
             return try follow(started, as: caller)

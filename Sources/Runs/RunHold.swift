@@ -1,3 +1,5 @@
+import Control
+import Reports
 import Cgroups
 import Glibc
 import Kernel

@@ -1,5 +1,7 @@
+import Control
+import Reports
 import Cgroups
-import Commands
+import Processes
 import Kernel
 import Logging
 import Programs
@@ -78,7 +80,7 @@ extension Limiter {
         do throws(SystemError) {
             let member = try Membership(entry, memory, budget)
             memory.rates = member.share
-            log.info("one of \(member.runs) in group '\(member.name)'")
+            log.info("one of \(member.report.runs) in group '\(member.name)'")
             return member
         } catch {
             throw SetupError(error)

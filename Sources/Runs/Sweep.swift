@@ -1,14 +1,15 @@
+import Control
 import Cgroups
-import Devices
 import Kernel
 import Logging
+import Planes
 import Programs
 import Records
 
 /// Removes what dead runs left, on the way of a live one.
-struct Sweep {
+package struct Sweep {
     /// Whether it does anything: not where leftovers are to be reported.
-    var isOn = true
+    package var isOn = true
 
     func cgroups(_ base: borrowing CgroupDirectory, _ log: Logger) {
         guard isOn else { return }
@@ -27,13 +28,6 @@ struct Sweep {
 
     /// In our network namespace.
     func queues(_ log: Logger) {
-        guard isOn, let dead = try? DeadQueues(in: .current(), filterName: QueuePrograms.matchName) else { return }
-        for leftover in dead.leftovers(isRemoving: true) {
-            if let failure = leftover.failure {
-                log.warning("\(failure)")
-            } else {
-                log.debug("removed \(leftover.description), left by a dead run")
-            }
-        }
+        if isOn { removeDeadQueues(log) }
     }
 }

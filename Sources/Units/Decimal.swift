@@ -41,6 +41,6 @@ func lowercasedASCII(_ text: String) -> String {
 }
 
 /// Text that isn't the quantity it should be. The description says what was read and what is accepted.
-public struct InvalidQuantity: Error, Equatable, CustomStringConvertible {
-    public let description: String
+package struct InvalidQuantity: Error, Equatable, CustomStringConvertible {
+    package let description: String
 }

@@ -1,14 +1,14 @@
 import Glibc
 
 /// Addresses that begin alike, as in `10.0.0.0/8`. An IPv4 address is the IPv6 address that maps it (::ffff:a.b.c.d).
-public struct Prefix: Hashable, Sendable {
+package struct Prefix: Hashable, Sendable {
     /// 0 beyond `bits`.
-    public let address: UInt128
+    package let address: UInt128
     /// How many of the 128 count, 0 to 128.
-    public let bits: Int
+    package let bits: Int
 
     /// All addresses of IPv4.
-    public static let ipv4 = Prefix(address: 0xffff_0000_0000, bits: 96)
+    package static let ipv4 = Prefix(address: 0xffff_0000_0000, bits: 96)
 
     private init(address: UInt128, bits: Int) {
         self.address = address
@@ -16,7 +16,7 @@ public struct Prefix: Hashable, Sendable {
     }
 
     /// Reads an address with the length of its prefix behind a slash, or an address alone, which is all of it.
-    public init(_ text: String) throws(InvalidQuantity) {
+    package init(_ text: String) throws(InvalidQuantity) {
         let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
         guard let (address, width) = Prefix.address(String(parts[0])) else {
             throw InvalidQuantity(
@@ -62,11 +62,13 @@ public struct Prefix: Hashable, Sendable {
     private var isIPv4: Bool { bits >= 96 && address >> 32 == Prefix.ipv4.address >> 32 }
 
     /// The address's bytes, the first first.
-    public var bytes: [UInt8] { stride(from: 120, through: 0, by: -8).map { UInt8(truncatingIfNeeded: address >> $0) } }
+    package var bytes: [UInt8] {
+        stride(from: 120, through: 0, by: -8).map { UInt8(truncatingIfNeeded: address >> $0) }
+    }
 }
 
 extension Prefix: CustomStringConvertible {
-    public var description: String {
+    package var description: String {
         if isIPv4 { return bytes.suffix(4).map { "\($0)" }.joined(separator: ".") + "/\(bits - 96)" }
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         inet_ntop(AF_INET6, bytes, &text, socklen_t(text.count))

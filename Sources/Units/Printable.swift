@@ -1,18 +1,18 @@
 extension String {
     /// The same for a terminal, on one line: what would move its cursor, or begin a line, is escaped (`\n`, `\u{1B}`).
-    public var printable: String {
+    package var printable: String {
         unicodeScalars.reduce(into: "") { text, scalar in
             if scalar.isPrintable { text.unicodeScalars.append(scalar) } else { text += scalar.escaped(asASCII: true) }
         }
     }
 
     /// The same for a terminal, line by line.
-    public var printableLines: String {
+    package var printableLines: String {
         split(separator: "\n", omittingEmptySubsequences: false).map { String($0).printable }.joined(separator: "\n")
     }
 
     /// The same JSON, on one line that a terminal shows, too: what it wouldn't is escaped (RFC 8259, section 7).
-    public var printableJSON: String {
+    package var printableJSON: String {
         unicodeScalars.reduce(into: "") { text, scalar in
             if scalar.isPrintable { return text.unicodeScalars.append(scalar) }
             for unit in UTF16.encode(scalar) ?? .init() {
@@ -23,7 +23,7 @@ extension String {
     }
 
     /// Whether a run or a group may have this name: 1 to 64 letters, digits, `.`, `_` and `-`.
-    public var isPlainName: Bool {
+    package var isPlainName: Bool {
         let isPlain = utf8.allSatisfy {
             UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 | 0x20 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
                 || [UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-")].contains($0)

@@ -1,21 +1,21 @@
 /// How fast one direction may be.
-public enum Rate: Equatable, Sendable {
+package enum Rate: Equatable, Sendable {
     /// No limit.
     case unlimited
     /// 1 to 2^63 - 1.
     case bytesPerSecond(UInt64)
 
     /// 0 stands for no limit.
-    public init(bytesPerSecond: UInt64) {
+    package init(bytesPerSecond: UInt64) {
         self = bytesPerSecond == 0 ? .unlimited : .bytesPerSecond(bytesPerSecond)
     }
 
     /// nil where there is no limit.
-    public var bytesPerSecond: UInt64? { if case .bytesPerSecond(let rate) = self { rate } else { nil } }
+    package var bytesPerSecond: UInt64? { if case .bytesPerSecond(let rate) = self { rate } else { nil } }
 
     /// Reads a rate: bytes per second, with `k M G T` (powers of 1000) or `Ki Mi Gi Ti` (of 1024), then
     /// `B`, `B/s`, `/s` or nothing; or bits with `bit` or `bit/s` (`800kbit`); or `unlimited`. Case is free.
-    public init(_ text: String) throws(InvalidQuantity) {
+    package init(_ text: String) throws(InvalidQuantity) {
         let lowered = lowercasedASCII(text)
         if lowered == "unlimited" {
             self = .unlimited
@@ -58,13 +58,13 @@ public enum Rate: Equatable, Sendable {
 
 extension Rate: Comparable {
     /// No limit is more than any.
-    public static func < (one: Rate, other: Rate) -> Bool {
+    package static func < (one: Rate, other: Rate) -> Bool {
         (one.bytesPerSecond ?? .max) < (other.bytesPerSecond ?? .max)
     }
 }
 
 extension Rate: CustomStringConvertible {
-    public var description: String {
+    package var description: String {
         switch self {
         case .unlimited: "unlimited"
         case .bytesPerSecond(let rate): "\(Scaled(Double(rate), unit: "B/s"))"

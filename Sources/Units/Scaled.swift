@@ -1,19 +1,19 @@
 /// A number as people read it: one decimal, with a decimal prefix (`48.9 kB`). Foundation's formatters
 /// would cost the static binary 44 MB.
-public struct Scaled: CustomStringConvertible {
-    public let description: String
+package struct Scaled: CustomStringConvertible {
+    package let description: String
 
     private static let prefixes = ["", "k", "M", "G", "T", "P", "E"]
 
     /// `value` isn't negative, and finite; `unit` is what prefixes go before.
-    public init(_ value: Double, unit: String) {
+    package init(_ value: Double, unit: String) {
         let power = Scaled.power(of: value)
         description = Scaled.number(value, power) + " " + Scaled.prefixes[power] + unit
     }
 
     /// A part of a whole, in the whole's unit: `474.9 of 500.0 kB`. Each has its own where the part would not show in
     /// that, or run long.
-    public init(_ part: Double, of whole: Double, unit: String) {
+    package init(_ part: Double, of whole: Double, unit: String) {
         let power = Scaled.power(of: whole)
         let shown = part / Scaled.scale(power)
         let first = part == 0 || 0.05..<9999.95 ~= shown ? Scaled.number(part, power) : "\(Scaled(part, unit: unit))"
@@ -34,7 +34,7 @@ public struct Scaled: CustomStringConvertible {
 }
 
 /// `value` (not negative, below 2^53 with its decimals) with exactly `digits` decimals.
-public func fixed(_ value: Double, digits: Int) -> String {
+package func fixed(_ value: Double, digits: Int) -> String {
     var scale: UInt64 = 1
     for _ in 0..<digits { scale *= 10 }
     let scaled = UInt64((value * Double(scale)).rounded())

@@ -1,13 +1,13 @@
 /// A length of time for people to give, such as a burst.
-public struct TimeSpan: Equatable, Sendable {
-    public let nanoseconds: UInt64
+package struct TimeSpan: Equatable, Sendable {
+    package let nanoseconds: UInt64
 
-    public init(nanoseconds: UInt64) {
+    package init(nanoseconds: UInt64) {
         self.nanoseconds = nanoseconds
     }
 
     /// Reads `200ms`, `1.5s` or `500us`.
-    public init(_ text: String) throws(InvalidQuantity) {
+    package init(_ text: String) throws(InvalidQuantity) {
         let scales: [Substring: UInt64] = ["us": 1_000, "ms": 1_000_000, "s": 1_000_000_000]
         guard let (number, unit) = Decimal.read(from: lowercasedASCII(text)[...]), let scale = scales[unit],
             let value = number.scaled(by: scale, over: 1)
@@ -17,5 +17,5 @@ public struct TimeSpan: Equatable, Sendable {
         nanoseconds = value
     }
 
-    public var seconds: Double { Double(nanoseconds) / 1e9 }
+    package var seconds: Double { Double(nanoseconds) / 1e9 }
 }

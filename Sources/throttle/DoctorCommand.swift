@@ -1,5 +1,6 @@
+import Doctor
 import ArgumentParser
-import Commands
+import Processes
 import Kernel
 import Runs
 

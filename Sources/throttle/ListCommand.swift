@@ -1,3 +1,5 @@
+import Control
+import Reports
 import ArgumentParser
 import Glibc
 import Kernel

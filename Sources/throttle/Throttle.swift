@@ -1,5 +1,5 @@
 import ArgumentParser
-import Commands
+import Processes
 import Glibc
 import Kernel
 import Units

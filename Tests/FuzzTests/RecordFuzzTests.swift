@@ -2,8 +2,10 @@ import Glibc
 import Kernel
 import TestSupport
 import Testing
+import Reports
 
 @testable import Records
+@testable import Control
 @testable import Runs
 @testable import throttle
 

@@ -1,7 +1,7 @@
 import CKernel
 import CLibBPF
 import Cgroups
-import Commands
+import Processes
 import Glibc
 import Kernel
 import Logging

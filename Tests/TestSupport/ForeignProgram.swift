@@ -5,11 +5,11 @@ import Kernel
 import Programs
 
 /// A program that isn't ours, attached with the old call for as long as its cgroup lives.
-public struct ForeignProgram: ~Copyable {
-    public let id: UInt32
+package struct ForeignProgram: ~Copyable {
+    package let id: UInt32
 
     /// `flags`: none, BPF_F_ALLOW_OVERRIDE or BPF_F_ALLOW_MULTI.
-    public init(_ name: String, on cgroup: borrowing CgroupDirectory, _ direction: Direction, flags: UInt32 = 0) throws
+    package init(_ name: String, on cgroup: borrowing CgroupDirectory, _ direction: Direction, flags: UInt32 = 0) throws
     {
         let type = direction == .down ? BPF_CGROUP_INET_INGRESS : BPF_CGROUP_INET_EGRESS
         let program = test_load_passing_program(name, type.rawValue)
@@ -24,7 +24,7 @@ public struct ForeignProgram: ~Copyable {
 }
 
 /// What the kernel tells of a program.
-public func information(_ program: CInt) throws -> bpf_prog_info {
+package func information(_ program: CInt) throws -> bpf_prog_info {
     var info = bpf_prog_info()
     var size = UInt32(MemoryLayout<bpf_prog_info>.size)
     guard bpf_obj_get_info_by_fd(program, &info, &size) == 0 else { throw SystemError("read", "program \(program)") }

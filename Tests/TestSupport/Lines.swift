@@ -1,12 +1,12 @@
 import Logging
 
 /// Keeps the lines that are logged, each with its level in front.
-public final class Lines: @unchecked Sendable {
-    public var all: [String] = []
+package final class Lines: @unchecked Sendable {
+    package var all: [String] = []
 
-    public init() {}
+    package init() {}
 
-    public var log: Logger {
+    package var log: Logger {
         Logger(label: "test") { _ in Handler(lines: self) }
     }
 

@@ -1,7 +1,7 @@
 import Glibc
 
 /// What this process's open descriptors lead to, as /proc/self/fd has it: a path, or `anon_inode:bpf_link`.
-public func openDescriptors(below end: CInt = 1024) -> [String] {
+package func openDescriptors(below end: CInt = 1024) -> [String] {
     (0..<end).compactMap { fd in
         var target = [CChar](repeating: 0, count: Int(PATH_MAX))
         let length = readlink("/proc/self/fd/\(fd)", &target, target.count)

@@ -1,79 +1,79 @@
 import Testing
 
 /// A packet from its network header on, and what it is worth.
-public struct PacketCase: CustomTestStringConvertible, Sendable {
-    public let testDescription: String
-    public let bytes: [UInt8]
+package struct PacketCase: CustomTestStringConvertible, Sendable {
+    package let testDescription: String
+    package let bytes: [UInt8]
     /// The payload's length.
-    public let payload: UInt32
-    public var isBareTCP = false
+    package let payload: UInt32
+    package var isBareTCP = false
 
-    public var length: UInt32 { UInt32(bytes.count) }
+    package var length: UInt32 { UInt32(bytes.count) }
     /// 0 for a malformed packet, which is all payload.
-    public var headers: UInt32 { length - payload }
+    package var headers: UInt32 { length - payload }
     /// The packet in an Ethernet frame, which BPF_PROG_TEST_RUN takes. It wants whole IP headers in frames of
     /// IP, so the others are of an experimental type: the programs don't look at that. It is addressed to loopback, which takes it for its own host's.
-    public var frame: [UInt8] {
+    package var frame: [UInt8] {
         let isIPv6 = bytes[0] >> 4 == 6
         let type: [UInt8] =
             bytes.count < (isIPv6 ? 40 : 20) ? [0x88, 0xb5] : isIPv6 ? [0x86, 0xdd] : [0x08, 0x00]
         return [UInt8](repeating: 0, count: 6) + [UInt8](repeating: 2, count: 6) + type + bytes
     }
 
-    public init(_ name: String, _ bytes: [UInt8], payload: Int, isBareTCP: Bool = false) {
+    package init(_ name: String, _ bytes: [UInt8], payload: Int, isBareTCP: Bool = false) {
         testDescription = name
         self.bytes = bytes
         self.payload = UInt32(payload)
         self.isBareTCP = isBareTCP
     }
 
-    public static func malformed(_ name: String, _ bytes: [UInt8]) -> PacketCase {
+    package static func malformed(_ name: String, _ bytes: [UInt8]) -> PacketCase {
         PacketCase(name, bytes, payload: bytes.count)
     }
 }
 
 /// Headers with what follows them.
-public enum Header {
-    public static func ipv4(_ protocol: UInt8, options: Int = 0, fragment: UInt16 = 0, _ rest: [UInt8]) -> [UInt8] {
+package enum Header {
+    package static func ipv4(_ protocol: UInt8, options: Int = 0, fragment: UInt16 = 0, _ rest: [UInt8]) -> [UInt8] {
         let length = 20 + options + rest.count
         return [0x40 | UInt8(5 + options / 4), 0] + bigEndian(length) + [0, 1] + bigEndian(Int(fragment))
             + [64, `protocol`, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2] + data(options) + rest
     }
 
-    public static func ipv6(_ next: UInt8, _ rest: [UInt8]) -> [UInt8] {
+    package static func ipv6(_ next: UInt8, _ rest: [UInt8]) -> [UInt8] {
         [0x60, 0, 0, 0] + bigEndian(rest.count) + [next, 64] + data(32) + rest
     }
 
     /// A hop-by-hop, routing or destination header of `words` × 8 bytes.
-    public static func `extension`(next: UInt8, words: Int = 1, _ rest: [UInt8]) -> [UInt8] {
+    package static func `extension`(next: UInt8, words: Int = 1, _ rest: [UInt8]) -> [UInt8] {
         [next, UInt8(words - 1)] + data(words * 8 - 2) + rest
     }
 
-    public static func fragment(next: UInt8, _ rest: [UInt8]) -> [UInt8] {
+    package static func fragment(next: UInt8, _ rest: [UInt8]) -> [UInt8] {
         [next, 0, 0, 1, 0, 0, 0, 9] + rest
     }
 
-    public static func tcp(options: Int = 0, flags: UInt8 = 0x10, _ payload: [UInt8] = []) -> [UInt8] {
+    package static func tcp(options: Int = 0, flags: UInt8 = 0x10, _ payload: [UInt8] = []) -> [UInt8] {
         [0x1f, 0x90, 0xc0, 0, 0, 0, 0, 1, 0, 0, 0, 2, UInt8(5 + options / 4) << 4, flags, 1, 0, 0, 0, 0, 0]
             + data(options) + payload
     }
 
-    public static func udp(_ payload: [UInt8]) -> [UInt8] {
+    package static func udp(_ payload: [UInt8]) -> [UInt8] {
         [0, 53, 0xc0, 0] + bigEndian(8 + payload.count) + [0, 0] + payload
     }
 
-    public static func data(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 1) } }
+    package static func data(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 1) } }
 
     private static func bigEndian(_ value: Int) -> [UInt8] { [UInt8(value >> 8 & 0xff), UInt8(value & 0xff)] }
 }
 
 extension PacketCase {
-    public static let ack = PacketCase("IPv4 TCP ACK", Header.ipv4(6, Header.tcp()), payload: 0, isBareTCP: true)
-    public static let data = PacketCase("IPv4 TCP data", Header.ipv4(6, Header.tcp(Header.data(1448))), payload: 1448)
-    public static let datagram = PacketCase("IPv6 UDP", Header.ipv6(17, Header.udp(Header.data(500))), payload: 500)
-    public static let emptyDatagram = PacketCase("IPv4 UDP, empty", Header.ipv4(17, Header.udp([])), payload: 0)
+    package static let ack = PacketCase("IPv4 TCP ACK", Header.ipv4(6, Header.tcp()), payload: 0, isBareTCP: true)
+    package static let data = PacketCase("IPv4 TCP data", Header.ipv4(6, Header.tcp(Header.data(1448))), payload: 1448)
+    package static let datagram = PacketCase("IPv6 UDP", Header.ipv6(17, Header.udp(Header.data(500))), payload: 500)
+    package static let emptyDatagram = PacketCase("IPv4 UDP, empty", Header.ipv4(17, Header.udp([])), payload: 0)
 
-    public static let bareTCP = [
+    package static let bareTCP = [
         ack,
         PacketCase("IPv4 TCP SYN", Header.ipv4(6, Header.tcp(options: 20, flags: 0x02)), payload: 0, isBareTCP: true),
         PacketCase("IPv4 TCP FIN", Header.ipv4(6, Header.tcp(flags: 0x11)), payload: 0, isBareTCP: true),
@@ -84,7 +84,7 @@ extension PacketCase {
             isBareTCP: true),
     ]
 
-    public static let wellFormed =
+    package static let wellFormed =
         bareTCP + [
             data, datagram, emptyDatagram,
             PacketCase("IPv4 TCP, all options", Header.ipv4(6, Header.tcp(options: 40, Header.data(9))), payload: 9),
@@ -125,7 +125,7 @@ extension PacketCase {
             PacketCase("IPv6 ESP", Header.ipv6(50, Header.data(70)), payload: 70),
         ]
 
-    public static let malformed: [PacketCase] = [
+    package static let malformed: [PacketCase] = [
         .malformed("a byte", [0x45]),
         .malformed("no IP version", [UInt8](repeating: 0, count: 60)),
         .malformed("IP version 5", [UInt8](repeating: 0x55, count: 60)),

@@ -1,12 +1,12 @@
 /// SplitMix64: the same numbers at every run, so that a failure can be seen again.
-public struct SeededGenerator: RandomNumberGenerator {
+package struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64
 
-    public init(seed: UInt64) {
+    package init(seed: UInt64) {
         state = seed
     }
 
-    public mutating func next() -> UInt64 {
+    package mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15
         var mixed = state
         mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
@@ -15,7 +15,7 @@ public struct SeededGenerator: RandomNumberGenerator {
     }
 
     /// A number of 1 to `bits` significant bits, each count equally likely; never 0.
-    public mutating func magnitude(bits: UInt64) -> UInt64 {
+    package mutating func magnitude(bits: UInt64) -> UInt64 {
         let top = UInt64.random(in: 0..<bits, using: &self)
         return 1 << top | next() & (1 << top - 1)
     }

@@ -3,11 +3,11 @@ import Kernel
 import SystemPackage
 
 /// A process that only sleeps; its scope ends it.
-public struct Sleeper: ~Copyable {
-    public let pid: pid_t
+package struct Sleeper: ~Copyable {
+    package let pid: pid_t
 
     /// Starts the process and moves it into the cgroup at `path`.
-    public init(in path: String) throws {
+    package init(in path: String) throws {
         var pid: pid_t = 0
         var words: [UnsafeMutablePointer<CChar>?] = [strdup("sleep"), strdup("600"), nil]
         defer { for word in words { free(word) } }
@@ -27,7 +27,7 @@ public struct Sleeper: ~Copyable {
     }
 
     /// Where the process is, in the words of its /proc/PID/cgroup.
-    public var cgroup: String {
+    package var cgroup: String {
         get throws { try readText("/proc/\(pid)/cgroup") }
     }
 }

@@ -6,11 +6,11 @@ import Synchronization
 import Testing
 
 /// A cgroup of the test's own below the one that the tests run in; its scope removes it with all below.
-public struct TestCgroup: ~Copyable {
-    public let path: String
+package struct TestCgroup: ~Copyable {
+    package let path: String
     private static let count = Atomic(0)
 
-    public init() throws {
+    package init() throws {
         let caller = try CgroupDirectory.ofCaller()
         let number = TestCgroup.count.add(1, ordering: .relaxed).newValue
         let path = "\(caller.path)/tests-\(getpid())-\(number)"
@@ -23,12 +23,12 @@ public struct TestCgroup: ~Copyable {
         if access(path, F_OK) == 0 { Issue.record("left cgroup \(path)") }
     }
 
-    public func open(_ child: String? = nil) throws -> CgroupDirectory {
+    package func open(_ child: String? = nil) throws -> CgroupDirectory {
         try CgroupDirectory(opening: path + (child.map { "/\($0)" } ?? ""))
     }
 
     /// Makes a cgroup below this one, with those in between.
-    public func make(_ child: String) throws {
+    package func make(_ child: String) throws {
         var path = path
         for name in child.split(separator: "/") {
             path += "/\(name)"
@@ -37,7 +37,7 @@ public struct TestCgroup: ~Copyable {
     }
 
     /// The paths of all cgroups below, from this one on.
-    public var tree: [String] { paths(below: path).sorted() }
+    package var tree: [String] { paths(below: path).sorted() }
 }
 
 private func paths(below path: String) -> [String] {

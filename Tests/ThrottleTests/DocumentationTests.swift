@@ -4,6 +4,7 @@ import Kernel
 import Programs
 import Runs
 import Testing
+import Reports
 
 @testable import throttle
 

@@ -1,0 +1,154 @@
+import Programs
+import Units
+
+extension Report {
+    /// The report as one JSON object in one line; throttle-run(1) has the schema.
+    package var json: String { Units.json(ReportDocument(self)) }
+}
+
+/// A report, as it is written and as a live run answers it. Units are in the key names; `schema` grows when a key changes
+/// its meaning or goes.
+package struct ReportDocument: Codable, Sendable {
+    package let schema: Int
+    package let id: String?
+    package let name: String
+    package let command: [String]
+    package let exit_status: Int32?
+    package let exit_signal: Int32?
+    package let exec_errno: Int32?
+    package let elapsed_seconds: Double
+    package let mode: String
+    package let planes: [String]
+    package let shape_obstacle: String?
+    package let attach_method: String?
+    package let count: String
+    package let burst_seconds: Double
+    package let not_throttled: Bool
+    package let left_behind: Int
+    package let linger: String
+    package let warnings: [String]
+    package let group: Group?
+    package let download: Traffic
+    package let upload: Traffic
+
+    package struct Group: Codable, Sendable {
+        package let name: String
+        package let runs: Int
+        package let download_limit_bytes_per_second: UInt64?
+        package let upload_limit_bytes_per_second: UInt64?
+    }
+
+    /// One direction.
+    package struct Traffic: Codable, Sendable {
+        package let limit_bytes_per_second: UInt64?
+        package let achieved_bytes_per_second: Double
+        package let achieved_ratio: Double?
+        package let verdict: Verdict
+        package let averaged_seconds: Double
+        package let program_calls: UInt64
+        package let passed_packets: UInt64
+        package let passed_payload_bytes: UInt64
+        package let passed_wire_bytes: UInt64
+        package let dropped_packets: UInt64
+        package let dropped_payload_bytes: UInt64
+        package let dropped_packet_share: Double
+        package let exempt_packets: UInt64
+        package let exempt_bytes: UInt64
+        package let witness_packets: UInt64?
+        package let witness_bytes: UInt64?
+        // Of downloads.
+        package let clamped_sockets: UInt32?
+        package let queue_delay_average_seconds: Double?
+        package let queue_delay_maximum_seconds: Double?
+        package let queue_dropped_packets: UInt64?
+        // Of uploads.
+        package let paced_sockets: UInt32?
+        package let deferred_packets: UInt64?
+        package let retransmitted_segments: UInt64?
+    }
+}
+
+extension ReportDocument {
+    init(_ report: Report) {
+        schema = 1
+        id = report.subject.id
+        name = report.subject.name
+        command = report.subject.command
+        (exit_status, exit_signal, exec_errno) =
+            switch report.outcome {
+            case .exited(let code): (code, nil, nil)
+            case .killed(let number): (nil, number, nil)
+            case .notExecuted(let error): (nil, nil, error.rawValue)
+            case nil: (nil, nil, nil)
+            }
+        elapsed_seconds = Double(report.elapsedNanoseconds) / 1e9
+        mode = report.subject.mode.rawValue
+        planes = report.planes.map(\.rawValue).sorted()
+        shape_obstacle = report.obstacle
+        attach_method = report.subject.method?.rawValue
+        count = report.down.counting.rawValue
+        burst_seconds = report.burst.seconds
+        not_throttled = !report.reasons.isEmpty
+        left_behind = report.leftBehind
+        linger = report.linger.rawValue
+        warnings = report.warnings
+        group = report.group.map(Group.init)
+        download = Traffic(report.down, report.verdict(report.down), report.planeCounters)
+        upload = Traffic(report.up, report.verdict(report.up), report.planeCounters)
+    }
+
+    /// nil where that is no run's report: the run's user may have made it up.
+    package init?(decoding bytes: [UInt8]) {
+        guard let report: ReportDocument = decoded(bytes), report.isPlausible else { return nil }
+        self = report
+    }
+
+    private var isPlausible: Bool {
+        let limits = [
+            download.limit_bytes_per_second, upload.limit_bytes_per_second,
+            group?.download_limit_bytes_per_second, group?.upload_limit_bytes_per_second,
+        ]
+        return (0...1e10).contains(elapsed_seconds) && planes.allSatisfy(\.isPlainName)
+            && Counting(rawValue: count) != nil && group?.name.isPlainName != false
+            && limits.allSatisfy { (1...UInt64(Int64.max)).contains($0 ?? 1) }
+    }
+}
+
+extension ReportDocument.Group {
+    fileprivate init(_ group: GroupReport) {
+        name = group.name
+        runs = group.runs
+        download_limit_bytes_per_second = group.down.bytesPerSecond
+        upload_limit_bytes_per_second = group.up.bytesPerSecond
+    }
+}
+
+extension ReportDocument.Traffic {
+    fileprivate init(_ direction: DirectionReport, _ verdict: Verdict, _ planes: PlaneCounters) {
+        let isDownload = direction.direction == .down
+        clamped_sockets = isDownload ? planes.clampedSockets : nil
+        queue_delay_average_seconds = isDownload ? Double(planes.queueDelayAverageNanoseconds) / 1e9 : nil
+        queue_delay_maximum_seconds = isDownload ? Double(planes.queueDelayMaximumNanoseconds) / 1e9 : nil
+        queue_dropped_packets = isDownload ? planes.queueDroppedPackets : nil
+        paced_sockets = isDownload ? nil : planes.pacedSockets
+        deferred_packets = isDownload ? nil : direction.counters.deferredPackets
+        retransmitted_segments = isDownload ? nil : planes.retransmittedSegments
+        let counters = direction.counters
+        limit_bytes_per_second = direction.limit.bytesPerSecond
+        achieved_bytes_per_second = direction.achieved
+        achieved_ratio = direction.ratio
+        self.verdict = verdict
+        averaged_seconds = direction.averagedSeconds
+        program_calls = counters.programCalls
+        passed_packets = counters.passedPackets
+        passed_payload_bytes = counters.passedPayloadBytes
+        passed_wire_bytes = counters.passedWireBytes
+        dropped_packets = counters.droppedPackets
+        dropped_payload_bytes = counters.droppedPayloadBytes
+        dropped_packet_share = direction.droppedShare
+        exempt_packets = counters.exemptPackets
+        exempt_bytes = counters.exemptBytes
+        witness_packets = counters.witnessPackets
+        witness_bytes = counters.witnessBytes
+    }
+}
