@@ -1,5 +1,4 @@
 import Records
-import Reports
 import CKernel
 import Glibc
 import Kernel

@@ -1,5 +1,3 @@
-import Reports
-import Runs
 import Kernel
 import Programs
 import Units

@@ -1,5 +1,4 @@
 import Planes
-import Reports
 import Runs
 import Cgroups
 import Processes

@@ -1,7 +1,6 @@
 import Cgroups
 import Kernel
 import Programs
-import Runs
 
 /// All programs from `cgroup` to the root. Of each type, those of the nearest cgroup that has any decide what may be
 /// attached below; others see a run's traffic only in multi mode (kernel/bpf/cgroup.c).

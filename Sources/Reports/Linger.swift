@@ -1,4 +1,3 @@
-import Processes
 /// What happens to processes that outlive the command.
 package enum Linger: String, Sendable, CaseIterable {
     /// They stay limited to their end; nobody waits for them.

@@ -1,5 +1,3 @@
-import Control
-import Reports
 import Cgroups
 import Kernel
 import Logging
@@ -34,7 +32,7 @@ extension Limiter {
         var method = AttachMethod.link
         for direction in Direction.allCases {
             method = try attachToRun(.meter(direction), &attachments, programs, cgroup, plan.attach)
-            for (path, program) in obstacles(to: cgroup, Hook.meter(direction).attachType)
+            for (path, program) in nearestPrograms(above: cgroup, Hook.meter(direction).attachType)
             where program.mode == .override {
                 log.warning(
                     """

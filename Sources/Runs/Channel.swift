@@ -1,5 +1,3 @@
-import Control
-import Reports
 import CKernel
 import Glibc
 import Kernel

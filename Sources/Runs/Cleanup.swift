@@ -1,4 +1,3 @@
-import Control
 import Cgroups
 import Devices
 import Glibc

@@ -1,4 +1,3 @@
-import Processes
 import Control
 import Reports
 import Planes

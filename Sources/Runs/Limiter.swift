@@ -1,4 +1,3 @@
-import Control
 import Reports
 import Cgroups
 import Processes
@@ -42,7 +41,7 @@ package struct Limiter: ~Copyable {
         memory.hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
         let hold = RunHold(cgroup, record, attachments, method)
-        try Limiter.share(hold, with: line.guardProcess, plan, memory, log)
+        try Limiter.handOver(hold, to: line.guardProcess, plan, memory, log)
         self.line = line
         self.hold = hold
         self.member = member

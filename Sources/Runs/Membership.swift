@@ -1,6 +1,5 @@
 import Control
 import Reports
-import Planes
 import Groups
 import Kernel
 import Programs

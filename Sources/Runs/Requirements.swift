@@ -1,4 +1,3 @@
-import Processes
 import Kernel
 
 /// The oldest kernel that we support.

@@ -1,6 +1,4 @@
-import Control
 import Reports
-import Planes
 import Cgroups
 import Processes
 import Kernel

@@ -1,5 +1,3 @@
-import Control
-import Reports
 import Cgroups
 import Glibc
 import Kernel

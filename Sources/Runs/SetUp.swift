@@ -1,5 +1,3 @@
-import Control
-import Reports
 import Cgroups
 import Processes
 import Kernel
@@ -101,8 +99,8 @@ extension Limiter {
     }
 
     /// Hands the guard its part in the run, and waits for the queue where there is to be nothing else.
-    static func share(
-        _ hold: borrowing RunHold, with guardProcess: GuardProcess?, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
+    static func handOver(
+        _ hold: borrowing RunHold, to guardProcess: GuardProcess?, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
     ) throws(SetupError) {
         do {
             try guardProcess?.take(hold)

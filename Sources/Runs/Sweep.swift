@@ -1,4 +1,3 @@
-import Control
 import Cgroups
 import Kernel
 import Logging

@@ -2,7 +2,6 @@ import Doctor
 import ArgumentParser
 import Processes
 import Kernel
-import Runs
 
 /// `throttle doctor`: whether limits can be set up here, and hold.
 struct DoctorCommand: ParsableCommand {

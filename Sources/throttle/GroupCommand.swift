@@ -1,7 +1,6 @@
 import Control
 import ArgumentParser
 import Kernel
-import Runs
 import Units
 
 /// `throttle group`: budgets that several runs share.

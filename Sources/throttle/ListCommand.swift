@@ -3,7 +3,6 @@ import Reports
 import ArgumentParser
 import Glibc
 import Kernel
-import Runs
 import Units
 
 /// `throttle list`: the live runs.

@@ -1,7 +1,6 @@
 import Control
 import ArgumentParser
 import Kernel
-import Runs
 import Units
 
 /// `throttle set`: new limits for a live run, or for a group.

@@ -2,7 +2,6 @@ import Control
 import Reports
 import ArgumentParser
 import Glibc
-import Runs
 
 /// `throttle stats`: one run in full.
 struct StatsCommand: ParsableCommand {

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Processes
 import Glibc
 import Kernel
 import Units

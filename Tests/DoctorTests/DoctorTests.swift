@@ -1,6 +1,5 @@
 import CLibBPF
 import Cgroups
-import Processes
 import Foundation
 import Kernel
 import Programs
@@ -9,7 +8,6 @@ import Testing
 import Units
 
 import Reports
-import Runs
 
 @testable import Doctor
 

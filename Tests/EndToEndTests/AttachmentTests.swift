@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test(arguments: ["auto", "link", "legacy"])
-    func programsAreInMultiModeOnTheRunAndOnItsParent(_ method: String) throws {
+    func `programs are in multi mode on the run and on its parent`(_ method: String) throws {
         let (child, cgroup) = try startWaitingRun(["--attach", method])
         // The last one comes from the guard, while the command runs already.
         #expect(poll { (try? bpftool.attachments("\(cgroup)/run").count) == 5 })
@@ -51,7 +51,7 @@ import Testing
     }
 
     @Test(arguments: ["link", "legacy"])
-    func commandIsInsideTheRunsCgroupFromItsStart(_ method: String) throws {
+    func `command is inside the runs cgroup from its start`(_ method: String) throws {
         let words = throttle("-d", "50k", "--attach", method) + ["cat", "/proc/self/cgroup"]
         let completed = try lab.run(words)
         let path = try #require(completed.stdout.split(separator: "\n").last { $0.hasPrefix("0::") })
@@ -59,7 +59,7 @@ import Testing
     }
 
     @Test(arguments: ["link", "legacy"])
-    func nothingIsLeftAfterHundredsOfRunsThatEndedInEveryWay(_ method: String) throws {
+    func `nothing is left after hundreds of runs that ended in every way`(_ method: String) throws {
         let before = try bpftool.throttlePrograms()
         let options = throttle("-d", "50k", "--attach", method)
         let storm = try Fixtures.storm.get()
@@ -79,7 +79,7 @@ import Testing
     }
 
     @Test(arguments: ["link", "legacy"])
-    func foreignProgramInMultiModeStaysAttachedAndRuns(_ method: String) throws {
+    func `foreign program in multi mode stays attached and runs`(_ method: String) throws {
         let network = try NetworkPair(lab)
         let server = try FileServer(in: network.far, lab, bytes: 100_000)
         let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: "multi")
@@ -96,7 +96,7 @@ import Testing
     }
 
     /// strace(1) has the kernel say so, as a cgroup that was made just now has no programs.
-    @Test func fullParentCostsTheWitnessAndThatIsReported() throws {
+    @Test func `full parent costs the witness and that is reported`() throws {
         let words = throttle("-d", "50k", "--stats=json", "--stats-file", "stats")
         let tracing = ["strace", "-D", "-qq", "-o", "\(lab.folder)/trace", "-e", "trace=bpf"]
         try lab.require(tracing + words + ["true"])
@@ -121,7 +121,7 @@ import Testing
     }
 
     @Test(arguments: ["auto", "link", "legacy"])
-    func exclusiveForeignProgramIsNamed(_ method: String) throws {
+    func `exclusive foreign program is named`(_ method: String) throws {
         let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: nil)
         let completed = try lab.run(throttle("-d", "50k", "--attach", method) + ["touch", "ran"])
         #expect(completed.ending == .exited(125) && completed.stdout == "")
@@ -132,7 +132,7 @@ import Testing
         #expect(try bpftool.attachments(lab.cgroup.path).map(\.id) == [id])
     }
 
-    @Test func exclusiveProgramFurtherUpIsNamedWithItsCgroup() throws {
+    @Test func `exclusive program further up is named with its cgroup`() throws {
         let above = try TestCgroup("above", in: lab.cgroup.path)
         let caller = try TestCgroup("caller", in: above.path)
         let id = try bpftool.attachForeignProgram(to: above.path, mode: nil)
@@ -144,7 +144,7 @@ import Testing
     }
 
     /// With --debug, and inside a run, throttle waits for its guard.
-    @Test func failureIsToldAlsoWhereTheGuardIsWaitedFor() throws {
+    @Test func `failure is told also where the guard is waited for`() throws {
         let limits = throttle("-d", "50k")
         let above = try TestCgroup("above", in: lab.cgroup.path)
         _ = try bpftool.attachForeignProgram(to: above.path, mode: nil)
@@ -157,7 +157,7 @@ import Testing
         #expect(poll { lab.cgroup.children == ["above"] && above.children == [] && lab.cgroup.processes == [] })
     }
 
-    @Test func bestEffortRunsTheCommandUnderAnExclusiveProgram() throws {
+    @Test func `best effort runs the command under an exclusive program`() throws {
         let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: nil)
         let options = throttle("-d", "50k", "--best-effort", "--stats-file", "stats", "--stats=json")
         let completed = try lab.run(options + ["sh", "-c", "echo out; exit 6"])
@@ -170,7 +170,7 @@ import Testing
     }
 
     @Test(arguments: ["link", "legacy"])
-    func overriddenForeignProgramGivesAWarning(_ method: String) throws {
+    func `overridden foreign program gives a warning`(_ method: String) throws {
         let id = try bpftool.attachForeignProgram(to: lab.cgroup.path, mode: "override")
         let completed = try lab.run(throttle("-d", "50k", "--attach", method) + ["sh", "-c", "exit 6"])
         #expect(completed.ending == .exited(6))

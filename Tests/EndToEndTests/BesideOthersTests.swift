@@ -89,7 +89,7 @@ import Testing
     }
 
     @Test(arguments: [false, true])
-    func othersQdiscsFiltersAndProgramsStayAndGoOn(_ areByTCX: Bool) throws {
+    func `others qdiscs filters and programs stay and go on`(_ areByTCX: Bool) throws {
         let theirs = try addForeigners(byTCX: areByTCX)
         let before = try listing()
         let sentBefore = try packetsOfHTB()
@@ -124,7 +124,7 @@ import Testing
     }
 
     /// Ours stands behind it, so nothing comes to the queue.
-    @Test func limitHoldsBehindAFilterOfOthersThatTakesEverything() throws {
+    @Test func `limit holds behind a filter of others that takes everything`() throws {
         _ = try near("tc", "qdisc", "add", "dev", "veth0", "clsact")
         let filter = "tc filter add dev veth0 ingress pref 10 protocol all u32 match u32 0 0 classid 1:1"
         try lab.require(network.near.entry + filter.split(separator: " ").map(String.init))
@@ -142,7 +142,7 @@ import Testing
     }
 
     @Test(arguments: [false, true])
-    func twoRunsAtOnceHoldTheirOwnLimits(_ isClsactTheirs: Bool) throws {
+    func `two runs at once hold their own limits`(_ isClsactTheirs: Bool) throws {
         if isClsactTheirs { _ = try near("tc", "qdisc", "add", "dev", "veth0", "clsact") }
         let before = try listing()
         let limits = ["1M": 1_000_000.0, "3M": 3_000_000]
@@ -168,7 +168,7 @@ import Testing
     }
 
     @Test(arguments: [false, true])
-    func nothingIsLeftOnTheDevicesWhenTheRunIsKilled(_ isClsactTheirs: Bool) throws {
+    func `nothing is left on the devices when the run is killed`(_ isClsactTheirs: Bool) throws {
         if isClsactTheirs { _ = try near("tc", "qdisc", "add", "dev", "veth0", "clsact") }
         let before = try listing()
         let server = try Iperf3.server(in: network.far, lab)
@@ -190,7 +190,7 @@ import Testing
     }
 
     /// The queue goes then, and police holds it.
-    @Test func limitHoldsWhenTheGuardIsKilled() throws {
+    @Test func `limit holds when the guard is killed`() throws {
         let server = try Iperf3.server(in: network.far, lab)
         let words = throttle("--down", "2M", "--stats=json", "--stats-file", "stats")
         let client = Iperf3.client(NetworkPair.farAddress, seconds: 3, "-R")

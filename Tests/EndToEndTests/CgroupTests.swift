@@ -25,14 +25,14 @@ import Testing
     /// Hides all cgroup file systems in a mount namespace of the script's own.
     private let hideCgroups = "mount --make-rprivate / && umount -R -l /sys/fs/cgroup"
 
-    @Test func callerInANestedCgroup() throws {
+    @Test func `caller in a nested cgroup`() throws {
         let outer = try TestCgroup("outer", in: lab.cgroup.path)
         let inner = try TestCgroup("a b\\c", in: outer.path)
         let completed = try expectRun(#""$@""#, in: inner)
         #expect(completed.stderr.contains(inner.path))
     }
 
-    @Test func cgroupNamespaceWithItsOwnMount() throws {
+    @Test func `cgroup namespace with its own mount`() throws {
         let mount = #"mkdir "else where" && mount -t cgroup2 none "else where""#
         let both = try expectRun(#"exec unshare -mC sh -ec '\#(mount); exec "$@"' sh "$@""#)
         #expect(both.stderr.contains("created cgroup "))
@@ -41,13 +41,13 @@ import Testing
         #expect(alone.stderr.contains("created cgroup \(lab.folder)/else where/throttle-"))
     }
 
-    @Test func pureCgroup2AtItsUsualPlace() throws {
+    @Test func `pure cgroup2 at its usual place`() throws {
         let mount = "mount -t cgroup2 none /sys/fs/cgroup"
         let script = #"exec unshare -m sh -ec '\#(hideCgroups); \#(mount); exec "$@"' sh "$@""#
         #expect(try expectRun(script).stderr.contains("created cgroup /sys/fs/cgroup/e2e-"))
     }
 
-    @Test func bindMountOfTheCallersCgroupAsInAContainer() throws {
+    @Test func `bind mount of the callers cgroup as in a container`() throws {
         let bind = #"mkdir kept && mount --bind "$PARENT" kept && \#(hideCgroups) && mount --bind kept /sys/fs/cgroup"#
         let script = #"""
             export PARENT='\#(lab.cgroup.path)'
@@ -56,13 +56,13 @@ import Testing
         #expect(try expectRun(script).stderr.contains("created cgroup /sys/fs/cgroup/throttle-"))
     }
 
-    @Test func noMountAtAll() throws {
+    @Test func `no mount at all`() throws {
         let script = #"exec unshare -m sh -ec '\#(hideCgroups); exec "$@"' sh "$@""#
         _ = try expectRun(script)
     }
 
     /// It mounts a new /sys over the old one, where no cgroup is to be seen.
-    @Test func insideIPNetnsExec() throws {
+    @Test func `inside ip netns exec`() throws {
         let network = try NetworkPair(lab)
         _ = try expectRun(#"exec ip netns exec \#(network.near.name) "$@""#)
         let server = try FileServer(in: network.far, lab, bytes: 200_000)
@@ -76,7 +76,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func readOnlyMountGives125AndSaysSo() throws {
+    @Test func `read only mount gives 125 and says so`() throws {
         let script = #"""
             exec unshare -m sh -ec 'mount --make-rprivate / && mount -o remount,bind,ro "$0" && exec "$@"' "$MOUNT" "$@"
             """#
@@ -93,7 +93,7 @@ import Testing
         try lab.require(["stat", "-c", "%m", lab.cgroup.path]).trimmingCharacters(in: .newlines)
     }
 
-    @Test func cgroupParentIsWhereTheRunGoes() throws {
+    @Test func `cgroup parent is where the run goes`() throws {
         let elsewhere = try TestCgroup("elsewhere", in: lab.cgroup.path)
         let (completed, made) = try lab.watchingForCgroups(in: elsewhere) {
             try lab.run(throttle("-d", "50k", "--cgroup-parent", elsewhere.path) + ["cat", "/proc/self/cgroup"])
@@ -105,7 +105,7 @@ import Testing
     }
 
     @Test(arguments: ["/tmp", "/missing/cgroup", "/dev/null", "/sys/fs/cgroup/../../../proc", ""])
-    func cgroupParentThatIsNoneGives125(_ path: String) throws {
+    func `cgroup parent that is none gives 125`(_ path: String) throws {
         let completed = try lab.run(throttle("-d", "50k", "--cgroup-parent", path) + ["touch", "ran"])
         #expect(completed.ending == .exited(125) && completed.stdout == "")
         #expect(completed.stderr.hasPrefix("throttle: can't "))
@@ -114,7 +114,7 @@ import Testing
     }
 
     @Test(arguments: ["link", "legacy"])
-    func processesLeftBehindAreNamedAndFreedAndTheStatusComesAtOnce(_ method: String) throws {
+    func `processes left behind are named and freed and the status comes at once`(_ method: String) throws {
         let script = "sleep 61 & setsid sleep 62 & exit 5"
         let limits = throttle("-d", "50k", "--linger", "release", "--attach", method)
         let completed = try lab.run(limits + ["sh", "-c", script])
@@ -129,7 +129,7 @@ import Testing
         #expect(silent.ending == .exited(5) && silent.stderr == "")
     }
 
-    @Test func cgroupsThatTheCommandMadeInsideAreRemovedToo() throws {
+    @Test func `cgroups that the command made inside are removed too`() throws {
         let script = """
             cd \(lab.cgroup.path)/throttle-*/run && mkdir -p a/b throttle-service &&
             sh -c 'echo 0 >a/b/cgroup.procs; exec sleep 61' & sleep 0.3; exit 5
@@ -141,7 +141,7 @@ import Testing
         #expect(poll { lab.cgroup.processes.count == 1 })
     }
 
-    @Test func cgroupOfADeadRunIsSweptByTheNextOneOnceItIsEmpty() throws {
+    @Test func `cgroup of a dead run is swept by the next one once it is empty`() throws {
         let killed = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; exec sleep 60"])
         try killed.waitForOutput("ready")
         // Its guard, too.
@@ -159,7 +159,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func sweepLeavesLiveRunsAndForeignCgroupsAlone() throws {
+    @Test func `sweep leaves live runs and foreign cgroups alone`() throws {
         let foreign = ["throttle-web.service", "throttle-", "throttle-1x", "throttle-1-2-3", "throttled-1", "throttle"]
         let cgroups = try foreign.map { try TestCgroup($0, in: lab.cgroup.path) }
         let live = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
@@ -171,7 +171,7 @@ import Testing
         #expect(Set(lab.cgroup.children) == Set(cgroups.map { String($0.path.dropFirst(lab.cgroup.path.count + 1)) }))
     }
 
-    @Test func hundredRunsAtOnceDoNotDisturbEachOther() throws {
+    @Test func `hundred runs at once do not disturb each other`() throws {
         let runs = try (0..<100).map { try lab.start(throttle("-d", "50k") + ["sh", "-c", "exit \($0)"]) }
         for (code, run) in runs.enumerated() {
             let completed = try run.wait()

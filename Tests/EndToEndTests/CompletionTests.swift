@@ -41,7 +41,7 @@ import Testing
     }
 
     @Test(arguments: ["bash", "fish"])
-    func liveRunsAreOfferedByIdAndName(_ shell: String) throws {
+    func `live runs are offered by id and name`(_ shell: String) throws {
         let offers = shell == "bash" ? bash : fish
         for words in [["stats"], ["set"]] {
             let all = try offers(words + [""])
@@ -57,7 +57,7 @@ import Testing
     }
 
     @Test(arguments: ["bash", "fish"])
-    func groupsAreOffered(_ shell: String) throws {
+    func `groups are offered`(_ shell: String) throws {
         let offers = shell == "bash" ? bash : fish
         let group = "group-of-\(name)"
         try lab.require([throttlePath, "group", "create", group, "--down", "1M"])
@@ -69,7 +69,7 @@ import Testing
     }
 
     @Test(arguments: ["bash", "fish"])
-    func wordsOfEachPlaceAreOffered(_ shell: String) throws {
+    func `words of each place are offered`(_ shell: String) throws {
         let offers = shell == "bash" ? bash : fish
         #expect(try offers(["se"]).contains("set"))
         #expect(try offers(["run", "--mode", ""]) == ["auto", "shape", "police"])
@@ -82,7 +82,7 @@ import Testing
     }
 
     /// zsh completes only where a line is edited; what it completed is run then.
-    @Test func zshCompletesALiveRun() throws {
+    @Test func `zsh completes a live run`() throws {
         let terminal = try Terminal(lab, path + ["zsh", "-f", "-i"])
         terminal.type("PS1=; fpath=(\(CompletionTests.folder) $fpath); autoload -Uz compinit; compinit -u -D")
         try terminal.type("bindkey '^I' complete-word; echo shell-is-$((40 + 2))", until: "shell-is-42")

@@ -65,7 +65,7 @@ import Testing
         #expect(poll { lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
 
-    @Test func rootFindsNothingToComplainAboutAndADeviceIsNotTouched() throws {
+    @Test func `root finds nothing to complain about and a device is not touched`() throws {
         let namespace = try Namespace(lab)
         let watch = "ip -o link; tc qdisc; tc filter show dev lo ingress"
         let before = try lab.require(namespace.entry + ["sh", "-c", watch])
@@ -86,7 +86,7 @@ import Testing
         #expect(try lab.require(namespace.entry + ["sh", "-c", watch]) == before && monitor.stdout == "")
     }
 
-    @Test func textSaysTheSameForPeople() throws {
+    @Test func `text says the same for people`() throws {
         let completed = try lab.run(isolated + [throttlePath, "doctor"])
         let lines = completed.stdout.split(separator: "\n")
         #expect(lines.first?.hasPrefix("ok  kernel        Linux ") == true)
@@ -95,7 +95,7 @@ import Testing
         #expect([.exited(0), .exited(1)].contains(completed.ending))
     }
 
-    @Test func withoutCapabilitiesItSaysWhatToDo() throws {
+    @Test func `without capabilities it says what to do`() throws {
         let binary = try lab.copyOfBinary()
         let completed = try lab.run(isolated + Lab.nobody + [binary, "doctor"])
         #expect(completed.ending == .exited(2))
@@ -108,7 +108,7 @@ import Testing
         #expect(diagnosis.levels("capabilities") == ["broken"] && diagnosis.levels("BPF") == [])
     }
 
-    @Test func fileCapabilitiesInADelegatedCgroupWorkWithoutTouchingADevice() throws {
+    @Test func `file capabilities in a delegated cgroup work without touching a device`() throws {
         try lab.require(["chown", "65534", lab.cgroup.path, "\(lab.cgroup.path)/cgroup.procs"])
         let binary = try lab.copyOfBinary(capabilities: "cap_bpf,cap_net_admin,cap_perfmon+ep")
         let namespace = try Namespace(lab)
@@ -122,7 +122,7 @@ import Testing
         #expect(monitor.stdout == "")
     }
 
-    @Test func withoutAMountOfCgroupsRootWorksAndOthersDoNot() throws {
+    @Test func `without a mount of cgroups root works and others do not`() throws {
         let hide = isolated + ["sh", "-ec", #"umount -R -l /sys/fs/cgroup; exec "$@""#, "sh"]
         let root = try Diagnosis(try lab.run(hide + [throttlePath, "doctor", "--json"]))
         #expect(root.levels("cgroup") == ["info"] && root.levels("delegation") == ["ok"])
@@ -134,7 +134,7 @@ import Testing
         expectNothingLeft()
     }
 
-    @Test func exclusiveProgramIsFlaggedAndBreaksIt() throws {
+    @Test func `exclusive program is flagged and breaks it`() throws {
         let caller = try TestCgroup("caller", in: lab.cgroup.path)
         let id = try BPFTool(lab: lab).attachForeignProgram(to: lab.cgroup.path, mode: nil)
         let enter = ["sh", "-ec", #"echo 0 >/sys/fs/cgroup/caller/cgroup.procs; exec "$@""#, "sh"]
@@ -151,7 +151,7 @@ import Testing
     }
 
     @Test(arguments: [("override", "degraded", "passed_over"), ("multi", "info", "none")])
-    func otherProgramsAreListed(_ mode: String, _ level: String, _ effect: String) throws {
+    func `other programs are listed`(_ mode: String, _ level: String, _ effect: String) throws {
         let id = try BPFTool(lab: lab).attachForeignProgram(to: lab.cgroup.path, mode: mode)
         let diagnosis = try Diagnosis(try lab.run(isolated + [throttlePath, "doctor", "--json"]))
         let program = try #require(diagnosis.programs.first)
@@ -160,7 +160,7 @@ import Testing
         #expect(diagnosis.levels("programs") == [level])
     }
 
-    @Test func leftoversAreToldAndLeftAlone() throws {
+    @Test func `leftovers are told and left alone`() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 3"], input: .pipe)
         try child.waitForOutput("ready")
         child.send(SIGSTOP)
@@ -182,7 +182,7 @@ import Testing
         #expect(lab.cgroup.runs == [run])
     }
 
-    @Test func insideARunItDoesNotTestItself() throws {
+    @Test func `inside a run it does not test itself`() throws {
         let words =
             isolated + throttle("-d", "10k") + [throttlePath, "doctor", "--json"]
         let diagnosis = try Diagnosis(try lab.run(words))
@@ -190,7 +190,7 @@ import Testing
     }
 
     /// Interrupted and killed at random moments, it leaves nothing, and its status is the signal's.
-    @Test func nothingStaysHoweverItEnds() throws {
+    @Test func `nothing stays however it ends`() throws {
         let storm = try Fixtures.storm.get()
         let words = [storm, "16", "1600000", "7", "2,15,9,9", throttlePath, "doctor"]
         let completed = try lab.run(isolated + words)
@@ -205,7 +205,7 @@ import Testing
     }
 
     @Test(arguments: ["doctor --jsn", "doctor extra", "doctor --json=1"])
-    func wrongUsageGives125(_ words: String) throws {
+    func `wrong usage gives 125`(_ words: String) throws {
         let completed = try lab.run([throttlePath] + words.split(separator: " ").map(String.init))
         #expect(completed.ending == .exited(125) && completed.stdout == "")
         #expect(completed.stderr.hasSuffix("(see throttle doctor --help)\n"))

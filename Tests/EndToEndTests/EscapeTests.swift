@@ -19,7 +19,7 @@ import Testing
         return ["sh", "-c", script, "sh"] + cgroups
     }
 
-    @Test func ordinaryUserCantLeaveARunThatRootStartedNorEndIt() throws {
+    @Test func `ordinary user can't leave a run that root started nor end it`() throws {
         let words = [throttlePath, "-d", "50k"] + EscapeTests.ordinaryUser + ["--"]
         let script = #"""
             for pid in $(cat "$1/cgroup.procs"); do kill -9 $pid 2>/dev/null && echo killed; done
@@ -32,7 +32,7 @@ import Testing
         #expect(lines.count == 1 && lines[0].contains(/\/throttle-\d+\/run$/))
     }
 
-    @Test func userOfADelegatedCgroupCanMoveUpInItButNotOutOfIt() throws {
+    @Test func `user of a delegated cgroup can move up in it but not out of it`() throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let words = Lab.nobody + [binary, "-d", "50k", "--stats=json", "--"]
@@ -46,7 +46,7 @@ import Testing
         #expect(poll { lab.cgroup.runs == [] })
     }
 
-    @Test func userWhoKillsTheirOwnWrapperAndItsGuardIsFree() throws {
+    @Test func `user who kills their own wrapper and its guard is free`() throws {
         let network = try NetworkPair(lab)
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
@@ -65,7 +65,7 @@ import Testing
         #expect(try lab.content("own/copy") == server.content)
     }
 
-    @Test func manyShortProcessesStayInside() throws {
+    @Test func `many short processes stay inside`() throws {
         let script = #"for i in $(seq 200); do (setsid grep ^0:: /proc/self/cgroup &); done; exit 4"#
         let words = throttle("-d", "50k", "--linger", "wait") + ["sh", "-c", script]
         let completed = try lab.run(words)
@@ -89,7 +89,7 @@ import Testing
         return completed
     }
 
-    @Test func inheritedSocketIsNotLimitedAndIsNamed() throws {
+    @Test func `inherited socket is not limited and is named`() throws {
         let network = try NetworkPair(lab)
         _ = try withServer(in: network) {
             let script = #"exec 5<>"/dev/tcp/$0/8077"; printf 'GET /file HTTP/1.0\r\n\r\n' >&5; exec "$@""#
@@ -101,7 +101,7 @@ import Testing
         }
     }
 
-    @Test func socketThatIsHandedInIsNotLimited() throws {
+    @Test func `socket that is handed in is not limited`() throws {
         let network = try NetworkPair(lab)
         _ = try withServer(in: network) {
             let fixture = ["/usr/bin/python3", Fixtures.script("hand_over.py")]
@@ -120,7 +120,7 @@ import Testing
     }
 
     /// Its loopback has no queue; police and the windows hold the limit there.
-    @Test func networkNamespaceThatTheCommandMakesIsPoliced() throws {
+    @Test func `network namespace that the command makes is policed`() throws {
         try lab.write(String(repeating: "x", count: EscapeTests.bytes), to: "file")
         let script = """
             ip link set lo up; python3 -m http.server --bind 127.0.0.1 8078 >/dev/null 2>&1 & server=$!
@@ -141,7 +141,7 @@ import Testing
     }
 
     /// The kernel keeps what has more capabilities than we from us (ptrace(2)).
-    @Test func capableWrapperAndItsGuardAreClosedToTheirOwnUser() throws {
+    @Test func `capable wrapper and its guard are closed to their own user`() throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let words = [binary, "-d", "50k", "--", "sh", "-c", "echo ready; read x"]
@@ -175,7 +175,7 @@ import Testing
         return try Stats(completed.stderr)
     }
 
-    @Test func rawSocketIsLimited() throws {
+    @Test func `raw socket is limited`() throws {
         let stats = try upload(
             "socket.AF_INET, socket.SOCK_RAW, 253", "sender.sendto(bytes(1000), ('127.0.0.1', 0))")
         #expect(stats.upload.program_calls == 200 && stats.upload.dropped_packets > 100)
@@ -183,13 +183,13 @@ import Testing
     }
 
     /// Nor is it seen.
-    @Test func packetSocketIsNotLimited() throws {
+    @Test func `packet socket is not limited`() throws {
         let kind = "socket.AF_PACKET, socket.SOCK_DGRAM"
         let stats = try upload(kind, "sender.sendto(bytes(1000), ('lo', 0x88b5, 0, 0, bytes(6)))")
         #expect(stats.upload.program_calls == 0 && stats.upload.witness_packets == 0)
     }
 
-    @Test func multipathConnectionIsPoliced() throws {
+    @Test func `multipath connection is policed`() throws {
         let namespace = try Namespace(lab)
         let script = """
             import socket, threading
@@ -211,7 +211,7 @@ import Testing
     }
 
     /// As any user of the network namespace could have bound it.
-    @Test func abstractSocketThatSomebodyTookCostsOnlyAName() throws {
+    @Test func `abstract socket that somebody took costs only a name`() throws {
         let namespace = try Namespace(lab)
         let script = #"""
             import os, socket, sys

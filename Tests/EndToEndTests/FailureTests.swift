@@ -11,7 +11,7 @@ import Testing
 
     /// With few descriptors each step fails once, from the first file that is opened to the start of the command.
     @Test(arguments: ["link", "legacy"])
-    func everyStepThatRunsOutOfDescriptorsIsUndone(_ method: String) throws {
+    func `every step that runs out of descriptors is undone`(_ method: String) throws {
         var endings: [Ending] = []
         for count in 3...56 {
             let completed = try lab.run(
@@ -31,7 +31,7 @@ import Testing
     }
 
     @Test(arguments: ["cgroup.max.depth", "cgroup.max.descendants"], ["0", "1"])
-    func cgroupThatMayNotBeMadeGives125AndLeavesNothing(_ file: String, _ limit: String) throws {
+    func `cgroup that may not be made gives 125 and leaves nothing`(_ file: String, _ limit: String) throws {
         try limit.write(toFile: "\(lab.cgroup.path)/\(file)", atomically: false, encoding: .utf8)
         let completed = try lab.run(throttle("-d", "50k") + ["touch", "ran"])
         #expect(completed.ending == .exited(125))
@@ -41,7 +41,7 @@ import Testing
     }
 
     /// A threaded cgroup takes no processes into new cgroups below it.
-    @Test func callerInAThreadedCgroupGets125AndNothingIsLeft() throws {
+    @Test func `caller in a threaded cgroup gets 125 and nothing is left`() throws {
         let threaded = try TestCgroup("threaded", in: lab.cgroup.path)
         try "threaded".write(toFile: "\(threaded.path)/cgroup.type", atomically: false, encoding: .utf8)
         let script = #"echo $$ >"$0/cgroup.threads" || exit 99; exec "$@""#
@@ -53,7 +53,7 @@ import Testing
         #expect(threaded.children == [])
     }
 
-    @Test func reportThatCannotBeWrittenDoesNotChangeTheStatus() throws {
+    @Test func `report that cannot be written does not change the status`() throws {
         for (script, ending) in [("exit 5", Ending.exited(5)), ("kill -USR1 $$", .killed(SIGUSR1))] {
             let completed = try lab.run(throttle("-d", "50k", "--stats-file", "/dev/full") + ["sh", "-c", script])
             #expect(completed.ending == ending)

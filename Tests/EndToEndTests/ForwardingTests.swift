@@ -58,7 +58,7 @@ import Testing
             ("0.0.0.0", "10.78.2.2"), ("10.78.2.2", "10.78.2.2"), ("::", "fd78:2::2"), ("fd78:2::2", "fd78:2::2"),
         ],
         [false, true])
-    func packetsForOthersAreNotTheRuns(_ addresses: (own: String, far: String), _ bridged: Bool) throws {
+    func `packets for others are not the runs`(_ addresses: (own: String, far: String), _ bridged: Bool) throws {
         let path = try Path(lab, bridged: bridged)
         let squatting =
             throttle("-d", "100", "--mode", "shape") + python("squat.py", addresses.own, ForwardingTests.port)

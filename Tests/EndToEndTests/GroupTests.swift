@@ -49,7 +49,7 @@ import Testing
     private func groups() throws -> String { try lab.require([throttlePath, "group", "list", "--json"]) }
 
     @Test(arguments: ["auto", "police"])
-    func runsShareOneBudgetEqually(_ mode: String) throws {
+    func `runs share one budget equally`(_ mode: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
         let runs = try downloads(3, server, ["-d", "900k"], ["--mode", mode])
         usleep(500_000)
@@ -62,7 +62,7 @@ import Testing
         #expect(poll { (try? groups().contains(group)) == false })
     }
 
-    @Test func loneRunHasAllOfItAndOthersWhatItLeaves() throws {
+    @Test func `lone run has all of it and others what it leaves`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
         let first = try downloads(1, server, ["-d", "900k"])
         usleep(300_000)
@@ -81,7 +81,7 @@ import Testing
         try end(first)
     }
 
-    @Test func setChangesTheBudgetOfAll() throws {
+    @Test func `set changes the budget of all`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
         let runs = try downloads(2, server, ["-d", "400k"])
         for limit in [1_600_000, 200_000] {
@@ -97,7 +97,7 @@ import Testing
         #expect(gone.ending == .exited(125) && gone.stderr.contains("there is no group '\(group)'"))
     }
 
-    @Test func uploadsShareABudgetAcrossNetworkNamespaces() throws {
+    @Test func `uploads share a budget across network namespaces`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
         let other = try Lab()
         let otherNetwork = try NetworkPair(other)
@@ -118,7 +118,7 @@ import Testing
         try end(runs)
     }
 
-    @Test func groupSurvivesTheDeathOfAnyMember() throws {
+    @Test func `group survives the death of any member`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
         let runs = try downloads(3, server, ["-d", "600k"])
         // Wrapper, guard and command at once; the group's memory was made by this one.
@@ -144,7 +144,7 @@ import Testing
         }
     }
 
-    @Test func createdGroupStaysUntilItIsDeleted() throws {
+    @Test func `created group stays until it is deleted`() throws {
         #expect(try lab.run([throttlePath, "group", "create", group, "-d", "1M", "-u", "500k"]).ending == .exited(0))
         defer { _ = try? lab.run([throttlePath, "group", "delete", group]) }
         let again = try lab.run([throttlePath, "group", "create", group, "-d", "2M"])
@@ -165,7 +165,7 @@ import Testing
         #expect(try lab.run([throttlePath, "group", "delete", group]).ending == .exited(125))
     }
 
-    @Test func groupThatDoesntExistNeedsALimit() throws {
+    @Test func `group that doesnt exist needs a limit`() throws {
         let completed = try lab.run([throttlePath, "run", "-g", group, "--", "touch", "ran"])
         #expect(completed.ending == .exited(125) && completed.stderr.contains("there is no group '\(group)'"))
         #expect(lab.cgroup.children == [] && access("\(lab.folder)/ran", F_OK) != 0)
@@ -173,7 +173,7 @@ import Testing
         #expect(without.ending == .exited(0) && without.stderr.contains("NOT THROTTLED"))
     }
 
-    @Test func runInsideARunOfItsGroupIsChargedOnce() throws {
+    @Test func `run inside a run of its group is charged once`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 600_000)
         let script = #""$0" run -- curl -sSf -o /dev/null "$1""#
         let words = throttle("-g", group, "-d", "300k", "--stats=json") + ["sh", "-c", script, throttlePath]
@@ -185,7 +185,7 @@ import Testing
     }
 
     @Test(arguments: ["", ".hidden", "a/b", "..", "a b", String(repeating: "x", count: 65)])
-    func badNamesAreRefused(_ name: String) throws {
+    func `bad names are refused`(_ name: String) throws {
         for words in [
             ["run", "-g", name, "-d", "1M", "--", "touch", "ran"], ["group", "create", name, "-d", "1M"],
             ["group", "delete", name], ["set", "--group", name, "-d", "1M"],
@@ -196,7 +196,7 @@ import Testing
         #expect(access("\(lab.folder)/ran", F_OK) != 0)
     }
 
-    @Test func killedRunsLeaveNoGroupBehind() throws {
+    @Test func `killed runs leave no group behind`() throws {
         let child = try lab.start(
             throttle("-g", group, "-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
@@ -212,7 +212,7 @@ import Testing
     }
 
     /// It may change the budget, as it may by `throttle set`, but ends nobody.
-    @Test func processThatAsksToJoinCanSpoilTheBudgetButEndsNoGuard() throws {
+    @Test func `process that asks to join can spoil the budget but ends no guard`() throws {
         let child = try lab.start(
             throttle("-g", group, "-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
@@ -230,7 +230,7 @@ import Testing
 
     /// Whether a run's last moments are another's first.
     @Test(arguments: [false, true])
-    func runsThatComeAndGoNeverMissEachOther(isCreated: Bool) throws {
+    func `runs that come and go never miss each other`(isCreated: Bool) throws {
         if isCreated { try lab.require([throttlePath, "group", "create", group, "-d", "1M"]) }
         defer { if isCreated { _ = try? lab.run([throttlePath, "group", "delete", group]) } }
         let script = #"for i in $(seq 15); do "$@" || exit 9; done"#
@@ -245,7 +245,7 @@ import Testing
         #expect(poll { lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
 
-    @Test func createdGroupIsJoinedAlsoWhereNothingIsLimited() throws {
+    @Test func `created group is joined also where nothing is limited`() throws {
         try lab.require([throttlePath, "group", "create", group, "-d", "1M"])
         defer { _ = try? lab.run([throttlePath, "group", "delete", group]) }
         try lab.require([throttlePath, "set", "-g", group, "-d", "unlimited"])
@@ -261,7 +261,7 @@ import Testing
     }
 
     /// The next run of the group would begin another budget.
-    @Test func runThatCannotBeFoundDoesNotJoin() throws {
+    @Test func `run that cannot be found does not join`() throws {
         // One for the directory, one for that of groups.
         let full = recording(",nr_inodes=2")
         let refused = try lab.run(full + throttle("-g", group, "-d", "1M") + ["touch", "ran"])
@@ -274,7 +274,7 @@ import Testing
     }
 
     /// Another run may have been stopped as it joined.
-    @Test func runThatWaitsToJoinCanBeEnded() throws {
+    @Test func `run that waits to join can be ended`() throws {
         let hold = #"exec flock /run/throttle/groups "$@""#
         let words = recording() + ["sh", "-c", "mkdir -m 700 /run/throttle/groups; \(hold)", "sh", "sh", "-c"]
         let wait = #""$@" & sleep 0.5; kill -TERM $!; wait $!"#
@@ -284,7 +284,7 @@ import Testing
         #expect(completed.stderr == "throttle: can't use /run/throttle/groups: Interrupted system call\n")
     }
 
-    @Test func usersHaveGroupsOfTheirOwn() throws {
+    @Test func `users have groups of their own`() throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         // The working directory need not be readable.
@@ -315,7 +315,7 @@ import Testing
         return child
     }
 
-    @Test func groupWhoseGuardsHaveAllDiedIsListedWithoutRates() throws {
+    @Test func `group whose guards have all died is listed without rates`() throws {
         let child = try startWithoutGuard()
         #expect(try groups().contains(#""known":false,"name":"\#(group)","runs":1,"stays":false"#))
         let table = try lab.require([throttlePath, "group", "list"]).split(separator: "\n")
@@ -336,7 +336,7 @@ import Testing
     }
 
     /// Its share is nobody's to tell then, but its group's budget holds.
-    @Test func runWithoutGuardMayUseAllOfItsGroups() throws {
+    @Test func `run without guard may use all of its groups`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
         let first = try lab.start(
             throttle("-g", group, "-d", "400k") + ["sh", "-c", "echo ready; read x"], input: .pipe)
@@ -354,7 +354,7 @@ import Testing
     }
 
     /// Its group's budget holds it alone then, and that is the present one.
-    @Test func runThatLostItsGuardGetsWhatItsGroupIsGivenLater() throws {
+    @Test func `run that lost its guard gets what its group is given later`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 50_000_000)
         let first = try lab.start(
             throttle("-g", group, "-d", "300k") + ["sh", "-c", "echo ready; read x"], input: .pipe)

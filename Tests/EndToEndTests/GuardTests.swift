@@ -31,7 +31,7 @@ import Testing
         return child
     }
 
-    @Test func shapedRunHasAQueueOfItsOwnAndTakesItAlong() throws {
+    @Test func `shaped run has a queue of its own and takes it along`() throws {
         let before = try everything()
         let child = try startShapedRun()
         let during = try everything()
@@ -45,7 +45,7 @@ import Testing
     }
 
     @Test(arguments: [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
-    func severalRunsShareADeviceAndTheLastOneLeavesItAsItWas(_ order: [Int]) throws {
+    func `several runs share a device and the last one leaves it as it was`(_ order: [Int]) throws {
         let before = try everything()
         let runs = try (0..<3).map { _ in try startShapedRun() }
         #expect(links() == 3)
@@ -58,7 +58,7 @@ import Testing
         #expect(poll { (try? everything()) == before })
     }
 
-    @Test func policedRunTouchesNoDevice() throws {
+    @Test func `policed run touches no device`() throws {
         let before = try everything()
         let words = throttle("-d", "50k", "-u", "50k", "--mode", "police") + ["sh", "-c", "sleep 0.3"]
         let child = try lab.start(namespace.entry + words)
@@ -66,7 +66,7 @@ import Testing
         #expect(try child.wait().ending == .exited(0))
     }
 
-    @Test func killedRunIsGuardedToTheEndOfItsCommand() throws {
+    @Test func `killed run is guarded to the end of its command`() throws {
         let before = try everything()
         let child = try startShapedRun()
         let during = try everything()
@@ -78,7 +78,7 @@ import Testing
         #expect(poll { (try? everything()) == before && lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
 
-    @Test func guardIsADaemonThatHoldsNothingOfTheCallers() throws {
+    @Test func `guard is a daemon that holds nothing of the callers`() throws {
         let child = try startShapedRun()
         let guards = lab.cgroup.processes.filter { $0 != child.pid }
         let pid = try #require(guards.first)
@@ -102,7 +102,7 @@ import Testing
     }
 
     @Test(arguments: [false, true])
-    func killedGuardCostsTheCommandNothingAndIsReported(isFilter: Bool) throws {
+    func `killed guard costs the command nothing and is reported`(isFilter: Bool) throws {
         if isFilter { try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"]) }
         let before = try everything()
         let child = try startShapedRun()
@@ -136,7 +136,7 @@ import Testing
         return ["unshare", "-mC", "sh", "-ec", script, "sh", throttlePath, "cleanup"] + options
     }
 
-    @Test func nextRunRemovesWhatADeadOneLeft() throws {
+    @Test func `next run removes what a dead one left`() throws {
         try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"])
         let id = try leaveDeadRun()
         #expect(try everything().contains("throttle_match"))
@@ -149,7 +149,7 @@ import Testing
         #expect(poll { (try? everything())?.contains("thr") == false && lab.cgroup.children == [] })
     }
 
-    @Test func cleanupRemovesWhatDeadRunsLeftAndNothingElse() throws {
+    @Test func `cleanup removes what dead runs left and nothing else`() throws {
         try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"])
         let live = try startShapedRun()
         let before = try everything()
@@ -173,7 +173,7 @@ import Testing
         #expect(json.stdout.hasPrefix(#"{"dry_run":false,"leftovers":["#) && !json.stdout.contains(id))
     }
 
-    @Test func cleanupFreesProcessesOfADeadRun() throws {
+    @Test func `cleanup frees processes of a dead run`() throws {
         for method in ["link", "legacy"] {
             let words = throttle("-d", "50k", "--attach", method) + ["sh", "-c", "echo ready; read x; exit 3"]
             let child = try lab.start(words, input: .pipe)
@@ -193,7 +193,7 @@ import Testing
     }
 
     /// Kills throttle at random moments, from its start on: whatever it had done by then is undone.
-    @Test func killsAtAnyMomentLeaveNothing() throws {
+    @Test func `kills at any moment leave nothing`() throws {
         let before = try everything()
         let storm = try Fixtures.storm.get()
         let script =
@@ -208,7 +208,7 @@ import Testing
     }
 
     /// Ten times a second each would keep a laptop awake.
-    @Test func guardsOfIdleRunsSleep() throws {
+    @Test func `guards of idle runs sleep`() throws {
         let group = "idle-\(getpid())-\(Lab.nextNumber())"
         let options = [["-d", "1M"], ["-u", "1M"], ["-d", "1M", "-g", group], ["-d", "1M", "--mode", "police"]]
         let runs = try options.map { options in
@@ -245,7 +245,7 @@ import Testing
         """#
 
     /// As in containers whose first process is no init.
-    @Test func noGuardIsLeftWhereProcessOneReapsNobody() throws {
+    @Test func `no guard is left where process one reaps nobody`() throws {
         let inside = ["unshare", "-fp", "--mount-proc", "python3", "-c", GuardTests.reapsNobody]
         for options in [["-d", "50k"], ["-u", "50k"], ["-d", "50k", "--mode", "police"]] {
             let words = [throttlePath, "run"] + options + ["--", "sh", "-c", "sleep 0.2; exit 3"]

@@ -52,7 +52,7 @@ import Testing
         #"{"change":{"started":9223372036854775807},"how":"none"}"#, #"{"change":{"pid":-1}}"#,
         #"{"change":{"down":0}}"#, #"{"change":{"group":"\u001b[2J"}}"#, #"{"change":{"id":"../1"}}"#,
     ])
-    func recordThatCantBeIsNoRun(_ record: String) throws {
+    func `record that can't be is no run`(_ record: String) throws {
         let completed = try beside(records: #"[{"file":"1",\#(record.dropFirst())]"#, #""$1" list"#)
         expectFetch(completed)
         #expect(completed.stdout.split(separator: "\n").count == 2)
@@ -63,7 +63,7 @@ import Testing
         #"{"download":{"limit_bytes_per_second":0,"passed_payload_bytes":1,"passed_wire_bytes":1}}"#,
         #"{"count":"\u001b[2J"}"#, #"{"group":{"name":"\u009b2J"}}"#, #""no report \u001b[2J""#, #""""#,
     ])
-    func answerThatCantBeIsNone(_ answer: String) throws {
+    func `answer that can't be is none`(_ answer: String) throws {
         let completed = try beside(records: #"[{"file":"1","answer":\#(answer)}]"#, #""$1" list"#)
         expectFetch(completed)
         let row = completed.stdout.split(separator: "\n").first { $0.contains("wget x") }
@@ -73,7 +73,7 @@ import Testing
 
     /// Each for itself, and many of them at once.
     @Test(arguments: ["full", "silent", "slow", "endless", "none"], [1, 60])
-    func whoDoesNotAnswerKeepsNobodyWaiting(_ how: String, _ times: Int) throws {
+    func `who does not answer keeps nobody waiting`(_ how: String, _ times: Int) throws {
         let records = #"[{"file":"1","how":"\#(how)","times":\#(times)}]"#
         // Little memory, which an endless answer would need, and a time that is short even for a busy machine.
         let completed = try beside(records: records, #"ulimit -v 600000; exec timeout 10 "$1" list"#)
@@ -81,7 +81,7 @@ import Testing
         #expect(completed.stdout.split(separator: "\n").count == times + 2)
     }
 
-    @Test func floodOfRecordsIsCutShortAndSaid() throws {
+    @Test func `flood of records is cut short and said`() throws {
         let records = #"[{"file":"1","how":"none","times":3000}]"#
         let completed = try beside(records: records, #"exec timeout 15 "$1" list"#)
         expectFetch(completed)
@@ -91,7 +91,7 @@ import Testing
     }
 
     /// A socket that leads elsewhere, or is somebody else's.
-    @Test func linkToTheSocketOfRootsRunIsNotFollowed() throws {
+    @Test func `link to the socket of root's run is not followed`() throws {
         let script = #"""
             ln -s "/run/throttle/$RUN.socket" /run/user/65534/throttle/1.socket
             ! "$1" set 65534/1 -d 1M && "$1" stats "$RUN" --json
@@ -102,7 +102,7 @@ import Testing
     }
 
     @Test(arguments: ["id", "name"])
-    func recordTakesNotThePlaceOfRootsRun(_ key: String) throws {
+    func `record takes not the place of root's run`(_ key: String) throws {
         let script = #""$1" set fetch -d 1M && "$1" set "$RUN" -u 2M && "$1" stats "$RUN" --json"#
         let completed = try beside(records: #"[{"file":"1","change":{"\#(key)":"fetch"}}]"#, script)
         #expect(completed.ending == .exited(0), "\(completed.stderr)")
@@ -112,7 +112,7 @@ import Testing
     }
 
     /// Another user's run is meant where that is said.
-    @Test func runOfAnotherUserHasTheirIdInFront() throws {
+    @Test func `run of another user has their id in front`() throws {
         let records = #"[{"file":"4711","change":{"name":"theirs","pid":12},"answer":{}}]"#
         let script = #"""
             for id in 4711 theirs 12; do
@@ -125,7 +125,7 @@ import Testing
         #expect(lines.filter { $0.hasSuffix(" lives here; of other users there is 65534/4711") }.count == 3)
     }
 
-    @Test func escapesOfAnAnswerReachNoTerminal() throws {
+    @Test func `escapes of an answer reach no terminal`() throws {
         let evil = #"\u001b[2J\u009b2J\u202e"#
         let text = try beside(
             records: #"[{"file":"1","answer":"one \#(evil)\ntwo\n"}]"#, #""$1" stats 65534/1; "$1" set 65534/1 -d 1M"#)
@@ -142,7 +142,7 @@ import Testing
 
     /// Where the user's folder is a FUSE file system that never answers.
     @Test(arguments: ["/run/user/65534", "/run/user/65534/throttle"])
-    func fileSystemThatNeverAnswersKeepsNobodyWaiting(_ place: String) throws {
+    func `file system that never answers keeps nobody waiting`(_ place: String) throws {
         let script = #"timeout 10 "$1" list && timeout 10 "$1" cleanup"#
         let completed = try beside("fuse.py", place, asRoot: true, script)
         #expect(completed.ending == .exited(0), "\(completed.stderr)")

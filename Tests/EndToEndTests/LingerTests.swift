@@ -15,7 +15,7 @@ import Testing
             input: input)
     }
 
-    @Test func keptProcessesStayLimitedToTheirEnd() throws {
+    @Test func `kept processes stay limited to their end`() throws {
         let network = try NetworkPair(lab)
         let server = try FileServer(in: network.far, lab, bytes: 300_000)
         let script = #"curl -sS -o copy "$0" & exit 4"#
@@ -29,7 +29,7 @@ import Testing
         #expect(try lab.content("copy") == server.content)
     }
 
-    @Test func keptRunIsGuardedThroughTheNextOnes() throws {
+    @Test func `kept run is guarded through the next ones`() throws {
         let child = try run("keep", "exec 3<&0; { echo ready; read x <&3; echo done; } & exit 4", input: .pipe)
         try child.waitForOutput("ready")
         #expect(try child.wait().ending == .exited(4) && child.stderr == "")
@@ -42,7 +42,7 @@ import Testing
         #expect(poll { lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
 
-    @Test func waitedForProcessesDelayTheStatus() throws {
+    @Test func `waited for processes delay the status`() throws {
         let child = try run("wait", "exec 3<&0; { echo ready; read x <&3; echo done; } & exit 4", input: .pipe)
         try child.waitForOutput("ready")
         usleep(200_000)
@@ -53,7 +53,7 @@ import Testing
         #expect(try lab.stats().left_behind == 0)
     }
 
-    @Test func signalEndsTheWaitingAndReachesThoseWaitedFor() throws {
+    @Test func `signal ends the waiting and reaches those waited for`() throws {
         let child = try run(
             "wait", #"sh -c 'trap "echo got; exit" TERM; echo ready; while :; do sleep 0.1; done' & exit 4"#)
         try child.waitForOutput("ready")
@@ -64,7 +64,7 @@ import Testing
         #expect(poll { lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
 
-    @Test func killedProcessesAreGone() throws {
+    @Test func `killed processes are gone`() throws {
         let script = "sleep 61 & setsid sh -c 'trap : TERM HUP INT; echo ready; sleep 62' & read x; exit 4"
         let child = try run("kill", script, input: .pipe)
         try child.waitForOutput("ready")

@@ -28,14 +28,14 @@ import Testing
     }
 
     @Test(arguments: [1, 4])
-    func uploadOverVethIsSentAtItsLimitAndSharedEqually(_ flows: Int) throws {
+    func `upload over veth is sent at its limit and shared equally`(_ flows: Int) throws {
         let network = try NetworkPair(lab)
         let client = Iperf3.client(NetworkPair.farAddress, seconds: 3, "-P", "\(flows)")
         try expectPaced(lab.measure(limiting, from: network.near, to: network.far, client), flows: flows)
     }
 
     @Test(arguments: [1, 4])
-    func uploadOverALongLinkIsSentAtItsLimitAndSharedEqually(_ flows: Int) throws {
+    func `upload over a long link is sent at its limit and shared equally`(_ flows: Int) throws {
         let network = try WideAreaNetwork(lab, roundTrip: 60)
         let client = Iperf3.client(WideAreaNetwork.farAddress, seconds: 3, "-P", "\(flows)")
         try expectPaced(lab.measure(limiting, from: network.near, to: network.far, client), flows: flows)
@@ -43,7 +43,7 @@ import Testing
     }
 
     @Test(arguments: ["10.77.0.1", "fd77::1"])
-    func aServersConnectionsArePacedToo(_ address: String) throws {
+    func `a server's connections are paced too`(_ address: String) throws {
         let network = try NetworkPair(lab)
         let server = try lab.start(network.near.entry + limiting + ["iperf3", "-s", "-1", "--forceflush"])
         try server.waitForOutput("listening")
@@ -55,7 +55,7 @@ import Testing
         try expectPaced(Iperf3.Result(client.stdout), flows: 1)
     }
 
-    @Test func idleConnectionsLeaveTheirShareToABusyOne() throws {
+    @Test func `idle connections leave their share to a busy one`() throws {
         let network = try NetworkPair(lab)
         let files = try FileServer(in: network.far, lab, bytes: 1000)
         // Each of them has sent something before it falls silent.

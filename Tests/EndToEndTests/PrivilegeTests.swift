@@ -9,7 +9,7 @@ import Testing
         lab = try Lab()
     }
 
-    @Test func fileCapabilitiesAreEnoughInADelegatedCgroup() throws {
+    @Test func `file capabilities are enough in a delegated cgroup`() throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         for method in ["link", "legacy"] {
@@ -26,7 +26,7 @@ import Testing
         ("ours", nil), ("missing", "No such file or directory"), ("link", "Not a directory"),
         ("open", "Permission denied"), ("theirs", "Permission denied"), ("relative", "Invalid argument"),
     ])
-    func runtimeDirectoryMustBeTheUsersAlone(_ kind: String, _ reason: String?) throws {
+    func `runtime directory must be the users alone`(_ kind: String, _ reason: String?) throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let script =
@@ -45,7 +45,7 @@ import Testing
         }
     }
 
-    @Test func commandHasNoCapabilitiesOfTheWrapper() throws {
+    @Test func `command has no capabilities of the wrapper`() throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let grep = ["grep", "-E", "^(Cap|NoNewPrivs|Sig[^Q])", "/proc/self/status"]
@@ -58,7 +58,7 @@ import Testing
     }
 
     /// glibc takes these out of the environment of a program with file capabilities.
-    @Test func environmentOfACapableBinaryReachesTheCommandUnchanged() throws {
+    @Test func `environment of a capable binary reaches the command unchanged`() throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let environment = [
@@ -74,7 +74,7 @@ import Testing
     }
 
     @Test(arguments: [["--stats-file", "report"], ["--stats-file", "secret"], ["--cgroup-parent", "secret"]])
-    func capableBinaryOpensNoFileThatItsUserMayNot(_ options: [String]) throws {
+    func `capable binary opens no file that its user may not`(_ options: [String]) throws {
         try lab.delegate()
         try lab.require(["install", "-d", "-m", "700", "secret"])
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
@@ -87,7 +87,7 @@ import Testing
 
     /// CAP_NET_ADMIN has root's rights on net sysctls, and a report begins with the command's name.
     @Test(arguments: [[], ["--best-effort"]])
-    func capableBinaryWritesNoSysctlThatItsUserMayNot(_ options: [String]) throws {
+    func `capable binary writes no sysctl that its user may not`(_ options: [String]) throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let sysctl = "/proc/sys/net/ipv4/ip_forward"
@@ -102,7 +102,7 @@ import Testing
         #expect(root.stderr.hasSuffix("can't write a report to \(sysctl): Operation not supported\n"))
     }
 
-    @Test func withoutCapabilitiesTheErrorNamesThemAndTheSetcapLine() throws {
+    @Test func `without capabilities the error names them and the setcap line`() throws {
         let binary = try lab.copyOfBinary()
         let completed = try lab.watchingForCgroups {
             try lab.run(Lab.nobody + [binary, "-d", "50k", "--", "touch", "ran"])
@@ -116,7 +116,7 @@ import Testing
     }
 
     @Test(arguments: ["cap_bpf", "cap_net_admin", "cap_perfmon"])
-    func errorNamesTheOneCapabilityThatIsMissing(_ missing: String) throws {
+    func `error names the one capability that is missing`(_ missing: String) throws {
         try lab.delegate()
         let others = ["cap_bpf", "cap_net_admin", "cap_perfmon"].filter { $0 != missing }.joined(separator: ",")
         let binary = try lab.copyOfBinary(capabilities: "\(others)+ep")
@@ -125,7 +125,7 @@ import Testing
         #expect(completed.stderr.contains("missing capability \(missing):"))
     }
 
-    @Test func foreignCgroupGives125AndSaysWhatToDo() throws {
+    @Test func `foreign cgroup gives 125 and says what to do`() throws {
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let completed = try lab.run(Lab.nobody + [binary, "-d", "50k", "--", "true"])
         #expect(completed.ending == .exited(125))
@@ -133,7 +133,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func bestEffortRunsTheCommandAnyway() throws {
+    @Test func `best effort runs the command anyway`() throws {
         let binary = try lab.copyOfBinary()
         let words = [binary, "-d", "50k", "--best-effort", "--", "sh", "-c", "echo out; exit 8"]
         let completed = try lab.run(Lab.nobody + words)
@@ -142,7 +142,7 @@ import Testing
         #expect(completed.stderr.split(separator: "\n").count == 1)
     }
 
-    @Test func bestEffortStillRefusesABadCommandLine() throws {
+    @Test func `best effort still refuses a bad command line`() throws {
         let words = [throttlePath, "-d", "fast", "--best-effort", "--", "touch", "ran"]
         #expect(try lab.run(words).ending == .exited(125))
         #expect(access("\(lab.folder)/ran", F_OK) != 0)
@@ -175,7 +175,7 @@ import Testing
 
     private static let another = ["setpriv", "--reuid=4001", "--regid=4001", "--clear-groups", "--inh-caps=-all", "--"]
 
-    @Test func ordinaryUsersDownloadsAreShapedAndTheirRecordIsTheirs() throws {
+    @Test func `ordinary users downloads are shaped and their record is theirs`() throws {
         let namespace = try Namespace(lab)
         let child = try startShapedRun(in: namespace)
         let record = "runtime/throttle/\(child.pid)"
@@ -200,7 +200,7 @@ import Testing
     }
 
     /// Somebody else could swap what is in it.
-    @Test func recordGoesOnlyWhereNobodyElseCanWrite() throws {
+    @Test func `record goes only where nobody else can write`() throws {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let script = """
@@ -222,7 +222,7 @@ import Testing
         }
     }
 
-    @Test func deadRunsOfAnotherUserAreLeftToThatUserAndToRoot() throws {
+    @Test func `dead runs of another user are left to that user and to root`() throws {
         let namespace = try Namespace(lab)
         let child = try startShapedRun(in: namespace)
         child.send(SIGSTOP)
@@ -254,7 +254,7 @@ import Testing
 /// Queues, as an ordinary user may keep them from others.
 extension PrivilegeTests {
     /// A device has room for 64 programs.
-    @Test func queuesOfOneUserLeaveRoomForOthers() throws {
+    @Test func `queues of one user leave room for others`() throws {
         let namespace = try Namespace(lab)
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
@@ -287,7 +287,7 @@ extension PrivilegeTests {
         """#
 
     /// Without any capability.
-    @Test func namesThatSomebodyTookKeepNobodyFromAQueue() throws {
+    @Test func `names that somebody took keep nobody from a queue`() throws {
         let namespace = try Namespace(lab)
         let script = #"echo "pid $$ "; read x; exec "$@""#
         let words = throttle("-d", "50k", "--mode", "shape", "--debug") + ["true"]
@@ -304,7 +304,7 @@ extension PrivilegeTests {
     }
 
     /// Who has the name of a dead run's queue keeps it only as the run's own user; then it is said who that is.
-    @Test func nameOfADeadRunsQueueIsHeldByItsUserOnlyAndThatIsSaid() throws {
+    @Test func `name of a dead runs queue is held by its user only and that is said`() throws {
         let namespace = try Namespace(lab)
         let child = try startShapedRun(in: namespace)
         let device = "thr-\(child.pid)"

@@ -30,7 +30,7 @@ import Testing
         return (String(terminal.text.dropFirst(before)), rows())
     }
 
-    @Test func lineIsDrawnBelowWhatTheCommandWritesAndIsErased() throws {
+    @Test func `line is drawn below what the command writes and is erased`() throws {
         let script =
             "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i; sleep 0.15; done; printf part; sleep 1.2; echo ial"
         terminal.type("clear; \(limited) sh -c '\(script)'")
@@ -46,7 +46,7 @@ import Testing
         #expect(terminal.text.contains("\u{1b}7\u{1b}[r\u{1b}[10;1H\u{1b}[K\u{1b}8"))
     }
 
-    @Test func ratesThatPassAreDrawn() throws {
+    @Test func `rates that pass are drawn`() throws {
         let script = """
             import socket, time
             out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -61,11 +61,11 @@ import Testing
         #expect(sent.contains(/\[ +[▁▂▃▄▅▆▇█]+\] [0-9.]+ kB/))
     }
 
-    @Test func commandThatEndsAtOnceSeesNoLine() throws {
+    @Test func `command that ends at once sees no line`() throws {
         #expect(try !run("\(limited) echo fast").sent.contains("\u{1b}7"))
     }
 
-    @Test func stoppedJobFreesTheRowAndFgDrawsAgain() throws {
+    @Test func `stopped job frees the row and fg draws again`() throws {
         terminal.type("clear; \(limited) sh -c 'echo ready; exec sleep 60'")
         #expect(poll { rows()[9].contains("B/s") })
         terminal.press(Terminal.controlZ)
@@ -79,7 +79,7 @@ import Testing
         #expect(!rows().joined().contains("B/s"))
     }
 
-    @Test func nothingIsDrawnInTheBackground() throws {
+    @Test func `nothing is drawn in the background`() throws {
         let sent = try run("\(limited) sh -c 'sleep 1.3' & wait").sent
         #expect(!sent.contains("\u{1b}7") && !sent.contains("B/s"))
     }
@@ -88,21 +88,21 @@ import Testing
         ("LC_ALL=C", false, true), ("LC_ALL=de_DE.ISO-8859-1", false, true), ("LC_ALL= LANG=de_DE.utf8", true, true),
         ("NO_COLOR=1", true, false), ("NO_COLOR=", true, true),
     ])
-    func environmentSaysWhatTheTerminalCan(_ setting: String, _ isUnicode: Bool, _ hasColor: Bool) throws {
+    func `environment says what the terminal can`(_ setting: String, _ isUnicode: Bool, _ hasColor: Bool) throws {
         let sent = try run("\(setting) \(limited) sleep 0.8").sent
         #expect(sent.contains(isUnicode ? "↓ " : "down ") && sent.contains("of 500.0 kB/s"))
         #expect(sent.contains("\u{1b}[32m") == hasColor && sent.unicodeScalars.allSatisfy(\.isASCII) == !isUnicode)
     }
 
     @Test(arguments: [3, 8, 20, 40, 60, 79, 120] as [UInt16])
-    func lineIsNeverWiderThanTheWindow(_ columns: UInt16) throws {
+    func `line is never wider than the window`(_ columns: UInt16) throws {
         terminal.resize(rows: 10, columns: columns)
         let sent = try run("\(limited) sleep 0.8").sent
         let drawn = try #require(sent.firstMatch(of: /\x1b\[10;1H\x1b\[m(.*?)\x1b\[K/)?.1)
         #expect(drawn.replacing(/\x1b\[[0-9]*m/, with: "").count < Int(columns))
     }
 
-    @Test func newSizeMovesTheLine() throws {
+    @Test func `new size moves the line`() throws {
         terminal.type("clear; \(limited) sh -c 'echo ready; read x; echo done'")
         #expect(poll { rows()[9].contains("B/s") })
         terminal.resize(rows: 14, columns: 60)
@@ -113,7 +113,7 @@ import Testing
     }
 
     @Test(arguments: ["TERM=dumb \(throttlePath)", "2>log \(throttlePath)"])
-    func elsewhereThereAreLines(_ start: String) throws {
+    func `elsewhere there are lines`(_ start: String) throws {
         let command = limited.replacing(throttlePath, with: start)
         let sent = try run("\(command) sleep 5.6; test -f log && cat log").sent
         #expect(

@@ -22,7 +22,7 @@ import Testing
     }
 
     @Test(arguments: [NetworkPair.farAddress, NetworkPair.farAddress6])
-    func datagramsOverTheUploadLimitVanishWithoutAnError(_ address: String) throws {
+    func `datagrams over the upload limit vanish without an error`(_ address: String) throws {
         let receiver = try lab.start(network.far.entry + python("udp_receive.py", "9000"), in: lab.helpers)
         try receiver.waitForOutput("ready")
         let sending = python("udp_send.py", address, "9000", "1000000", "\(ProtocolTests.sendingSeconds)")
@@ -40,7 +40,7 @@ import Testing
     }
 
     @Test(arguments: ["10.77.0.1", "fd77::1"])
-    func datagramsOverTheDownloadLimitAreDropped(_ address: String) throws {
+    func `datagrams over the download limit are dropped`(_ address: String) throws {
         let receiving = network.near.entry + throttle("--down", "200k", "--stats=json")
         let receiver = try lab.start(receiving + python("udp_receive.py", "9000"))
         try receiver.waitForOutput("ready")
@@ -55,7 +55,7 @@ import Testing
 
     /// As iperf3 measures it, behind the first second with its burst.
     @Test(arguments: ["cubic", "bbr"], [true, false])
-    func bulkTransferHoldsItsLimit(_ congestionControl: String, _ isDownload: Bool) throws {
+    func `bulk transfer holds its limit`(_ congestionControl: String, _ isDownload: Bool) throws {
         let server = try lab.start(network.far.entry + ["iperf3", "-s", "-1", "--forceflush"], in: lab.helpers)
         try server.waitForOutput("listening")
         let client = [

@@ -101,12 +101,12 @@ import Testing
         Recipe(name: "cron", check: "cmp fetched file"),
     ]
 
-    @Test func everyBlockIsRun() throws {
+    @Test func `every block is run`() throws {
         #expect(try Block.all().map(\.name).sorted() == RecipeTests.recipes.map(\.name).sorted())
     }
 
     @Test(arguments: recipes)
-    func recipeDoesWhatItSays(_ recipe: Recipe) throws {
+    func `recipe does what it says`(_ recipe: Recipe) throws {
         let block = try #require(Block.all().first { $0.name == recipe.name })
         let lab = try Lab()
         let site = try ExampleSite(lab)

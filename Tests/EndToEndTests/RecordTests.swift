@@ -26,7 +26,7 @@ import Testing
     ]
 
     @Test(arguments: places)
-    func unusablePlaceCostsOnlyTheRecord(_ preparation: String, _ reason: String) throws {
+    func `unusable place costs only the record`(_ preparation: String, _ reason: String) throws {
         let script = #"mkdir -p /run/throttle; \#(preparation); exec "$@""#
         let shell = ["unshare", "-m", "sh", "-ec", script, "sh"]
         let silent = try lab.run(shell + throttle("-d", "50k") + ["sh", "-c", "exit 7"])
@@ -37,7 +37,7 @@ import Testing
         #expect(poll { lab.cgroup.children == [] && lab.cgroup.processes == [] })
     }
 
-    @Test func missingPlaceIsMadeAndLeftEmpty() throws {
+    @Test func `missing place is made and left empty`() throws {
         let script = #"mount -t tmpfs -o mode=755 none /run; "$@"; ls -ld /run/throttle; ls -A /run/throttle"#
         let limiting = throttle("-d", "50k", "-v") + ["sh", "-c", "ls /run/throttle >recorded"]
         let completed = try lab.run(["unshare", "-m", "sh", "-ec", script, "sh"] + limiting)
@@ -48,7 +48,7 @@ import Testing
     }
 
     /// As a guard leaves it that was killed when the run's record was gone already.
-    @Test func socketWithoutARecordIsRemoved() throws {
+    @Test func `socket without a record is removed`() throws {
         let script = #"""
             mount -t tmpfs -o mode=755 none /run; mkdir -m 700 /run/throttle; cd /run/throttle
             python3 -c 'import socket; [socket.socket(1).bind(f"{n}.socket") for n in (1, 2)]'

@@ -9,7 +9,7 @@ import Testing
         lab = try Lab()
     }
 
-    @Test func jsonReportIsOneObjectOnStandardError() throws {
+    @Test func `JSON report is one object on standard error`() throws {
         let completed = try lab.run(
             throttle("-d", "50k", "-u", "1M", "--stats=json") + ["sh", "-c", "echo out; exit 9"])
         #expect(completed.ending == .exited(9))
@@ -22,7 +22,7 @@ import Testing
         #expect(stats.download.verdict == "below_limit" && !stats.not_throttled && stats.warnings == [])
     }
 
-    @Test func jsonReportSaysHowTheCommandEnded() throws {
+    @Test func `JSON report says how the command ended`() throws {
         let killed = try lab.run(throttle("-d", "50k", "--stats=json") + ["sh", "-c", "kill -USR1 $$"])
         #expect(try Stats(killed.stderr).exit_signal == Int(SIGUSR1))
         #expect(killed.ending == .killed(SIGUSR1))
@@ -32,7 +32,7 @@ import Testing
         #expect(missing.ending == .exited(127))
     }
 
-    @Test func elapsedTimeIsReportedWithAndWithoutLimits() throws {
+    @Test func `elapsed time is reported with and without limits`() throws {
         let limited = try lab.run(throttle("-d", "50k", "--stats=json") + ["sleep", "0.2"])
         #expect((0.2..<5).contains(try Stats(limited.stderr).elapsed_seconds))
         let options = throttle(
@@ -42,7 +42,7 @@ import Testing
         #expect((0.2..<5).contains(try lab.stats().elapsed_seconds))
     }
 
-    @Test func statsFileTakesTheReportInsteadOfStandardError() throws {
+    @Test func `stats file takes the report instead of standard error`() throws {
         try lab.write(String(repeating: "old content ", count: 1000), to: "stats")
         let json = try lab.run(
             throttle("-d", "50k", "--stats=json", "--stats-file", "stats", "--name", "a.b-c") + ["true"])
@@ -53,7 +53,7 @@ import Testing
         #expect(try String(decoding: lab.content("text"), as: UTF8.self).contains("of 50.0 kB/s"))
     }
 
-    @Test func bareStatsReportsInText() throws {
+    @Test func `bare stats reports in text`() throws {
         let completed = try lab.run(throttle("-d", "50k", "--stats") + ["true"])
         let lines = completed.stderr.split(separator: "\n")
         #expect(lines.allSatisfy { $0.hasPrefix("throttle: ") })
@@ -61,7 +61,7 @@ import Testing
         #expect(lines.contains { $0.contains("upload: ") && $0.contains("no limit") })
     }
 
-    @Test func verboseAndDebugSpeakOnStandardErrorOnly() throws {
+    @Test func `verbose and debug speak on standard error only`() throws {
         for option in ["-v", "--verbose", "--debug"] {
             let completed = try lab.run(throttle("-d", "50k", option) + ["echo", "out"])
             #expect(completed.stdout == "out\n")
@@ -71,7 +71,7 @@ import Testing
     }
 
     @Test(arguments: ["link", "legacy"])
-    func debugLogsEachAttachmentAndItsDetachment(_ method: String) throws {
+    func `debug logs each attachment and its detachment`(_ method: String) throws {
         let completed = try lab.run(throttle("-d", "50k", "--attach", method, "--debug") + ["true"])
         let lines = completed.stderr.split(separator: "\n").map(String.init)
         let run = try #require(lines.firstMatch(of: "created cgroup ")).suffix(after: "created cgroup ")
@@ -92,27 +92,27 @@ import Testing
         #expect(!completed.stderr.contains("can't"))
     }
 
-    @Test func versionAndHelpGoToStandardOutput() throws {
+    @Test func `version and help go to standard output`() throws {
         for option in ["--version", "--help"] {
             let completed = try lab.run([throttlePath, option])
             #expect(completed.ending == .exited(0) && completed.stdout != "" && completed.stderr == "")
         }
     }
 
-    @Test func closedStandardErrorDoesNotHurtTheRun() throws {
+    @Test func `closed standard error does not hurt the run`() throws {
         let script = #""$@" 2>&-"#
         let words = throttle("-d", "50k", "--debug", "--stats=json") + ["sh", "-c", "echo out; exit 5"]
         let completed = try lab.shell(script, words)
         #expect(completed.ending == .exited(5) && completed.stdout == "out\n" && completed.stderr == "")
     }
 
-    @Test func fullStandardErrorDoesNotHurtTheRun() throws {
+    @Test func `full standard error does not hurt the run`() throws {
         let words = throttle("-d", "50k", "--debug", "--stats=json") + ["sh", "-c", "echo out; exit 5"]
         let completed = try lab.shell(#""$@" 2>/dev/full"#, words)
         #expect(completed.ending == .exited(5) && completed.stdout == "out\n")
     }
 
-    @Test func standardErrorThatNobodyReadsDoesNotHurtTheCommand() throws {
+    @Test func `standard error that nobody reads does not hurt the command`() throws {
         let words = throttle("-d", "50k", "--debug", "--stats=json") + ["sh", "-c", "exit 5"]
         // The reader is gone before the run starts, so each line of the wrapper's raises SIGPIPE.
         let script = #"{ sleep 0.2; "$@"; echo $? >status; } 2>&1 | true"#

@@ -12,7 +12,7 @@ import Testing
     }
 
     /// More than the 64 programs that Linux allows on a device: the rest are policed.
-    @Test func twoHundredRunsAtOnceAreAllLimited() throws {
+    @Test func `two hundred runs at once are all limited`() throws {
         let server = try FileServer(in: namespace, lab, bytes: 60_000)
         let runs = try (0..<200).map { number in
             let words = throttle("-d", "20k", "--stats=json", "--stats-file", "stats\(number)")
@@ -29,7 +29,7 @@ import Testing
     }
 
     @Test(arguments: ["auto", "police"])
-    func tenThousandIdleSocketsLeaveTheLimitToTheOneThatIsNot(_ mode: String) throws {
+    func `ten thousand idle sockets leave the limit to the one that is not`(_ mode: String) throws {
         try lab.require(namespace.entry + ["sysctl", "-qw", "net.ipv4.ip_local_port_range=2000 65000"])
         let script = Fixtures.script("sockets.py")
         let server = try lab.start(namespace.entry + ["python3", script, "serve"], in: lab.helpers)
@@ -42,7 +42,7 @@ import Testing
         #expect(try lab.stats().download.clamped_sockets == 10_001)
     }
 
-    @Test func hundredsOfRunsInARowLeaveNothingToGrow() throws {
+    @Test func `hundreds of runs in a row leave nothing to grow`() throws {
         let script = #"i=0; while [ $i -lt 300 ]; do "$@" || exit; i=$((i + 1)); done"#
         let words = throttle("-d", "50k", "-u", "50k") + ["true"]
         try lab.require(namespace.entry + ["sh", "-c", script, "sh"] + words)

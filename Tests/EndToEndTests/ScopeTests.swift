@@ -79,7 +79,7 @@ import Testing
     }
 
     @Test(arguments: Family.allCases, ["auto", "police"])
-    func downloadFromAnExemptPeerIsFreeBesideOneAtTheLimit(_ family: Family, _ mode: String) throws {
+    func `download from an exempt peer is free beside one at the limit`(_ family: Family, _ mode: String) throws {
         let rates = try measureBoth(family, limiting("--down", mode, family), ["-R"])
         #expect(((mode == "auto" ? 0.8 : 0.5)...1.15).contains(rates.limited / ScopeTests.limit))
         let stats = try lab.stats()
@@ -93,7 +93,7 @@ import Testing
     }
 
     @Test(arguments: Family.allCases, ["auto", "police"])
-    func uploadToAnExemptPeerIsFreeBesideOneAtTheLimit(_ family: Family, _ mode: String) throws {
+    func `upload to an exempt peer is free beside one at the limit`(_ family: Family, _ mode: String) throws {
         let rates = try measureBoth(family, limiting("--up", mode, family), [])
         #expect((0.8...1.15).contains(rates.limited / ScopeTests.limit))
         let stats = try lab.stats()
@@ -103,7 +103,7 @@ import Testing
     }
 
     @Test(arguments: Family.allCases, ["auto", "police"])
-    func datagramsFromAnExemptPeerAreFreeBesideThoseAtTheLimit(_ family: Family, _ mode: String) throws {
+    func `datagrams from an exempt peer are free beside those at the limit`(_ family: Family, _ mode: String) throws {
         let options = ["-R", "-u", "-l", "1000"]
         let rates = try measureBoth(family, limiting("--down", mode, family), options, limitedRate: "16M")
         #expect((0.5...1.15).contains(rates.limited / ScopeTests.limit))
@@ -114,7 +114,7 @@ import Testing
     }
 
     @Test(arguments: Family.allCases)
-    func datagramsToAnExemptPeerAreFreeBesideThoseAtTheLimit(_ family: Family) throws {
+    func `datagrams to an exempt peer are free beside those at the limit`(_ family: Family) throws {
         let options = ["-u", "-l", "1000"]
         let rates = try measureBoth(family, limiting("--up", "auto", family), options, limitedRate: "16M")
         #expect((0.5...1.15).contains(rates.limited / ScopeTests.limit))
@@ -126,7 +126,7 @@ import Testing
     /// Of a server in the run, which learns who its peers are as they connect; both to one port, which the queue knows
     /// when the exempt one comes. IPv4 connects to a socket of IPv6.
     @Test(arguments: Family.allCases, ["--down", "--up"])
-    func serversPeersAreToldApart(_ family: Family, _ direction: String) throws {
+    func `servers peers are told apart`(_ family: Family, _ direction: String) throws {
         let network = try network()
         let near = family == .ipv4 ? NetworkPair.nearAddress : "fd77::1"
         let serve = "iperf3 -s -1 --forceflush; echo again; iperf3 -s -1 --forceflush; echo last"
@@ -151,7 +151,7 @@ import Testing
 
     /// It has to forget what was set on it for the first, whose limit isn't the exempt one's.
     @Test(arguments: ["u", "d"])
-    func aSocketIsFreeWhereItConnectsAgainAndToAnExemptPeer(_ direction: String) throws {
+    func `a socket is free where it connects again and to an exempt peer`(_ direction: String) throws {
         let network = try WideAreaNetwork(lab, roundTrip: 60)
         let exempt = "10.78.0.3"
         try lab.require(["ip", "-n", network.far.name, "address", "add", "dev", "wan0", "\(exempt)/24"])
@@ -176,7 +176,7 @@ import Testing
     }
 
     @Test(arguments: ["127.0.0.1", "::1"])
-    func loopbackIsLocal(_ address: String) throws {
+    func `loopback is local`(_ address: String) throws {
         let namespace = try Namespace(lab)
         let client = Iperf3.client(address, seconds: 2, "-R", "-b", ScopeTests.exemptRate)
         let rate = "\(Int(ScopeTests.limit))"
@@ -200,7 +200,7 @@ import Testing
         #expect(stats.download.clamped_sockets == 0)
     }
 
-    @Test func whatWasAllExemptIsSaidInWords() throws {
+    @Test func `what was all exempt is said in words`() throws {
         let namespace = try Namespace(lab)
         let receive = ["/usr/bin/python3", Fixtures.script("udp_receive.py"), "9000"]
         let script = #"python3 "$1" ::1 9000 100000 0.3 & shift; exec "$@""#
@@ -213,7 +213,7 @@ import Testing
         #expect(completed.stderr.contains(", exempt "))
     }
 
-    @Test func liveRunTellsWhatIsExempt() throws {
+    @Test func `live run tells what is exempt`() throws {
         let namespace = try Namespace(lab)
         let script = #"python3 "$1" 127.0.0.1 9000 10000 10"#
         let words = ["sh", "-c", script, "sh", Fixtures.script("udp_send.py")]
@@ -231,7 +231,7 @@ import Testing
         _ = try run.wait()
     }
 
-    @Test func badPrefixIsRefusedBeforeAnythingIsDone() throws {
+    @Test func `bad prefix is refused before anything is done`() throws {
         let completed = try lab.run(throttle("-d", "50k", "--except", "10.1.2.3/8") + ["touch", "ran"])
         #expect(completed.ending == .exited(125) && completed.stdout == "")
         #expect(completed.stderr.contains("'10.1.2.3/8' has bits beyond its prefix: did you mean 10.0.0.0/8?"))

@@ -26,7 +26,7 @@ import Testing
     }
 
     @Test(arguments: [NetworkPair.farAddress, NetworkPair.farAddress6])
-    func downloadOverVethWaitsAndLosesNothing(_ address: String) throws {
+    func `download over veth waits and loses nothing`(_ address: String) throws {
         let network = try NetworkPair(lab)
         let client = Iperf3.client(address, seconds: 2, "-R")
         let result = try lab.measure(limiting, from: network.near, to: network.far, client)
@@ -34,7 +34,7 @@ import Testing
         try expectShaped(result)
     }
 
-    @Test func downloadOverLoopbackWaitsAndLosesNothing() throws {
+    @Test func `download over loopback waits and loses nothing`() throws {
         let namespace = try Namespace(lab)
         let client = Iperf3.client("127.0.0.1", seconds: 3, "-R")
         let result = try lab.measure(limiting, from: namespace, to: namespace, client)
@@ -42,7 +42,7 @@ import Testing
         try expectShaped(result)
     }
 
-    @Test func downloadOverALongLinkWaitsAndLosesNothing() throws {
+    @Test func `download over a long link waits and loses nothing`() throws {
         let network = try WideAreaNetwork(lab, roundTrip: 60)
         let client = Iperf3.client(WideAreaNetwork.farAddress, seconds: 3, "-R")
         let result = try lab.measure(limiting, from: network.near, to: network.far, client)
@@ -52,7 +52,7 @@ import Testing
     }
 
     /// Over the long link, as veth makes the sender wait for a queue at the other end.
-    @Test func floodOfDatagramsComesInAtTheLimit() throws {
+    @Test func `flood of datagrams comes in at the limit`() throws {
         let network = try WideAreaNetwork(lab, roundTrip: 10)
         let server = try Iperf3.server(in: network.far, lab)
         // 40 times the limit.
@@ -70,7 +70,7 @@ import Testing
     }
 
     /// Only what came through the queue shows in its counters: police alone would leave none.
-    @Test func deviceThatAppearsDuringTheRunLeadsToTheQueueToo() throws {
+    @Test func `device that appears during the run leads to the queue too`() throws {
         let first = try NetworkPair(lab)
         let far = try Namespace(lab)
         let words = limiting + ["sh", "-c", "echo ready; read x; exec \"$@\"", "sh"]
@@ -95,7 +95,7 @@ import Testing
         _ = try server.wait()
     }
 
-    @Test func policingTouchesNoDevice() throws {
+    @Test func `policing touches no device`() throws {
         let network = try NetworkPair(lab)
         let server = try Iperf3.server(in: network.far, lab)
         let before = try devices(network.near)
@@ -131,7 +131,7 @@ import Testing
         ["sh", "-c", "ip tuntap add mode tap name thr-$$ && exec \"$@\"", "sh"] + words
     }
 
-    @Test func withoutAQueueShapingIsAnErrorAndAutoRunsTheCommand() throws {
+    @Test func `without a queue shaping is an error and auto runs the command`() throws {
         let namespace = try Namespace(lab)
         let shape = throttle("--mode", "shape", "--down", "50k") + ["touch", "ran"]
         let refused = try lab.run(namespace.entry + takingTheQueuesName(shape))
@@ -165,7 +165,7 @@ import Testing
         try Stats(lab.require([throttlePath, "stats", "\(child.pid)", "--json"]))
     }
 
-    @Test func queueThatSetCouldGetIsInTheLastReport() throws {
+    @Test func `queue that set could get is in the last report`() throws {
         let namespace = try Namespace(lab)
         let child = try startWithoutQueue(in: namespace, "--down", "50k")
         #expect(try #require(report(of: child).shape_obstacle).contains("has that name"))
@@ -180,7 +180,7 @@ import Testing
         #expect(stats.download.limit_bytes_per_second == 80_000)
     }
 
-    @Test func limitThatCannotBeShapedIsNotSetInModeShape() throws {
+    @Test func `limit that cannot be shaped is not set in mode shape`() throws {
         let namespace = try Namespace(lab)
         let child = try startWithoutQueue(in: namespace, "--up", "1M", "--mode", "shape")
         for options in [["--down", "50k"], ["--down", "50k", "--up", "2M"]] {
@@ -195,7 +195,7 @@ import Testing
         _ = try child.wait()
     }
 
-    @Test func limitThatWasShapedStaysInModeShapeWhereAnotherCannotBe() throws {
+    @Test func `limit that was shaped stays in mode shape where another cannot be`() throws {
         let namespace = try Namespace(lab)
         let words = throttle("--down", "50k", "--mode", "shape") + ["sh", "-c", "echo ready; read x"]
         let child = try lab.start(namespace.entry + words, input: .pipe)
@@ -211,7 +211,7 @@ import Testing
         _ = try child.wait()
     }
 
-    @Test func limitThatCannotBeShapedIsSetInModeAutoAndThatIsSaid() throws {
+    @Test func `limit that cannot be shaped is set in mode auto and that is said`() throws {
         let namespace = try Namespace(lab)
         let child = try startWithoutQueue(in: namespace, "--up", "1M")
         let completed = try lab.run([throttlePath, "set", "\(child.pid)", "--down", "50k"])

@@ -14,7 +14,7 @@ import Testing
 
     private func limited(_ rate: String) -> [String] { throttle("--down", rate) }
 
-    @Test func smallerLimitOfNestedRunsWins() throws {
+    @Test func `smaller limit of nested runs wins`() throws {
         // Long enough for the bursts of both runs, a quarter of a second each, to stay within the bound.
         let bytes = 2 * SharingTests.bytes
         let server = try FileServer(in: network.far, lab, bytes: bytes)
@@ -29,7 +29,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func statusComesThroughNestedRuns() throws {
+    @Test func `status comes through nested runs`() throws {
         let nested = throttle("-d", "1M") + throttle("-u", "1M") + throttle("-d", "2M")
         #expect(try lab.run(nested + ["sh", "-c", "exit 9"]).ending == .exited(9))
         #expect(try lab.run(nested + ["sh", "-c", "kill -USR2 $$"]).ending == .killed(SIGUSR2))
@@ -38,14 +38,14 @@ import Testing
     }
 
     /// They are in the cgroup of the outer run, and so would count as processes of its command.
-    @Test func guardsOfNestedRunsAreNotLeftBehind() throws {
+    @Test func `guards of nested runs are not left behind`() throws {
         for _ in 0..<30 {
             let nested = throttle("-d", "1M", "--stats=json") + throttle("-u", "1M") + ["true"]
             #expect(try Stats(lab.run(nested).stderr).left_behind == 0)
         }
     }
 
-    @Test func twentyRunsAtOnceEachHoldTheirLimit() throws {
+    @Test func `twenty runs at once each hold their limit`() throws {
         let server = try FileServer(in: network.far, lab, bytes: SharingTests.bytes)
         let runs = try (0..<20).map {
             let fetching = ["curl", "-sSf", "-o", "copy\($0)", server.url(NetworkPair.farAddress)]
@@ -60,7 +60,7 @@ import Testing
         #expect(lab.cgroup.children == [])
     }
 
-    @Test func staticBinaryIsLimited() throws {
+    @Test func `static binary is limited`() throws {
         let server = try FileServer(in: network.far, lab, bytes: SharingTests.bytes)
         let fetching = ["busybox", "wget", "-q", "-O", "copy", server.url(NetworkPair.farAddress)]
         let completed = try lab.run(network.near.entry + limited("100k") + fetching)
@@ -69,7 +69,7 @@ import Testing
         #expect((0.7...1.15).contains(Double(SharingTests.bytes) / completed.seconds / 100_000))
     }
 
-    @Test func processesOfOneCommandShareItsLimit() throws {
+    @Test func `processes of one command share its limit`() throws {
         let server = try FileServer(in: network.far, lab, bytes: SharingTests.bytes)
         let url = server.url(NetworkPair.farAddress)
         let script = "for i in 1 2 3 4; do setsid curl -sSf -o copy$i \(url) & done; wait"
@@ -82,7 +82,7 @@ import Testing
         #expect(try Stats(completed.stderr).download.passed_payload_bytes >= 4 * SharingTests.bytes)
     }
 
-    @Test func commandThatLeavesItsCgroupIsReportedAsNotThrottled() throws {
+    @Test func `command that leaves its cgroup is reported as not throttled`() throws {
         let server = try FileServer(in: network.far, lab, bytes: SharingTests.bytes)
         let fetch = "exec curl -sSf -o copy \(server.url(NetworkPair.farAddress))"
         let script = "echo 0 >\(lab.cgroup.path)/cgroup.procs; \(fetch)"
@@ -95,7 +95,7 @@ import Testing
     }
 
     /// What only the parent's witness sees.
-    @Test func trafficThatBypassesTheRunsProgramsIsReportedAsNotThrottled() throws {
+    @Test func `traffic that bypasses the runs programs is reported as not throttled`() throws {
         let server = try FileServer(in: network.far, lab, bytes: SharingTests.bytes)
         let fetch = "exec curl -sSf -o copy \(server.url(NetworkPair.farAddress))"
         let leave = "for parent in \(lab.cgroup.path)/throttle-*; do echo 0 >$parent/cgroup.procs; done"

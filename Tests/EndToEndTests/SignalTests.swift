@@ -14,7 +14,7 @@ import Testing
         ![SIGKILL, SIGSTOP, SIGCHLD, SIGCONT, 32, 33].contains($0)  // 32 and 33 are glibc's own
     }
 
-    @Test func everySignalReachesACommandWithHandlersExactlyOnce() throws {
+    @Test func `every signal reaches a command with handlers exactly once`() throws {
         let signals = SignalTests.catchable
         let probe = try [Fixtures.probe.get()] + signals.map(String.init)
         let child = try lab.start(throttle("-d", "50k") + probe)
@@ -32,7 +32,7 @@ import Testing
     }
 
     @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGPIPE, SIGIO, SIGPROF, 35, 64])
-    func signalWithoutAHandlerEndsCommandAndWrapperAlike(_ signal: CInt) throws {
+    func `signal without a handler ends command and wrapper alike`(_ signal: CInt) throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; exec sleep 60"])
         try child.waitForOutput("ready")
         child.send(signal)
@@ -44,7 +44,7 @@ import Testing
 
     /// The first runs are hit while they start, others while they set up, most while the command runs.
     @Test(arguments: [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGALRM, 35])
-    func signalAtAnyMomentEndsTheRunByIt(_ signal: CInt) throws {
+    func `signal at any moment ends the run by it`(_ signal: CInt) throws {
         let seed = UInt64.random(in: 1...UInt64.max)
         let storm = try [Fixtures.storm.get(), "80", "30000", "\(seed)", "\(signal)"]
         let completed = try lab.run(storm + throttle("-d", "50k") + ["sleep", "5"])
@@ -57,7 +57,7 @@ import Testing
         #expect(poll { lab.cgroup.processes == [] })
     }
 
-    @Test func signalBeforeTheCommandHasStartedReachesItsHandlersOrEndsIt() throws {
+    @Test func `signal before the command has started reaches its handlers or ends it`() throws {
         // Ignored by the caller, so it may end neither the wrapper nor the command, whenever it comes.
         let storm = try [Fixtures.storm.get(), "60", "15000", "7", "\(SIGUSR1)"]
         let ignoring = ["env", "--ignore-signal=USR1"]
@@ -68,7 +68,7 @@ import Testing
     }
 
     /// Its SIGCHLD comes before anything waits for it: strace(1) holds the wrapper as it has started the command.
-    @Test func commandThatIsKilledBeforeItsExecIsNotWaitedFor() throws {
+    @Test func `command that is killed before its exec is not waited for`() throws {
         let holding = ["-e", "trace=clone3", "-e", "inject=clone3:delay_exit=1000000"]
         let run = try lab.start(
             ["strace", "-D", "-qq", "-o", "/dev/null"] + holding + throttle("-d", "50k") + ["true"])
@@ -85,7 +85,7 @@ import Testing
         #expect(poll { lab.cgroup.children == [] })
     }
 
-    @Test func signalsThatTheCallerIgnoresStayIgnored() throws {
+    @Test func `signals that the caller ignores stay ignored`() throws {
         let ignoring = ["env", "--ignore-signal=INT", "--ignore-signal=HUP", "--ignore-signal=TERM"]
         let child = try lab.start(ignoring + throttle("-d", "50k") + ["sh", "-c", "echo ready; exec sleep 0.5"])
         try child.waitForOutput("ready")
@@ -93,7 +93,7 @@ import Testing
         #expect(try child.wait().ending == .exited(0))
     }
 
-    @Test func ignoredSIGCHLDWorksAndIsStillIgnoredInTheCommand() throws {
+    @Test func `ignored SIGCHLD works and is still ignored in the command`() throws {
         let ignoring = ["env", "--ignore-signal=CHLD"]
         let completed = try lab.run(ignoring + throttle("-d", "50k") + ["grep", "SigIgn", "/proc/self/status"])
         #expect(completed.ending == .exited(0))
@@ -104,7 +104,7 @@ import Testing
         #expect(failed.ending == .exited(6) && failed.stderr == "")
     }
 
-    @Test func stoppedCommandStopsTheWrapperAndContinuesWithIt() throws {
+    @Test func `stopped command stops the wrapper and continues with it`() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; sleep 0.3; exit 4"])
         try child.waitForOutput("ready")
         child.send(SIGTSTP)
@@ -113,7 +113,7 @@ import Testing
         #expect(try child.wait().ending == .exited(4))
     }
 
-    @Test func timeoutWorksInFrontAndBehind() throws {
+    @Test func `timeout works in front and behind`() throws {
         let front = try lab.run(["timeout", "0.3"] + throttle("-d", "50k") + ["sleep", "60"])
         #expect(front.ending == .exited(124))
         let behind = try lab.run(throttle("-d", "50k") + ["timeout", "0.3", "sleep", "60"])

@@ -10,7 +10,7 @@ import Testing
     }
 
     @Test(arguments: [0, 1, 2, 7, 64, 77, 124, 125, 126, 127, 128, 129, 130, 143, 200, 254, 255])
-    func exitCodeIsTheCommands(_ code: CInt) throws {
+    func `exit code is the commands`(_ code: CInt) throws {
         let completed = try lab.run(throttle("--down", "50k") + ["sh", "-c", "exit \(code)"])
         #expect(completed.ending == .exited(code))
         #expect(completed.stdout == "" && completed.stderr == "")
@@ -22,7 +22,7 @@ import Testing
             SIGHUP, SIGINT, SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGUSR1, SIGSEGV, SIGUSR2,
             SIGPIPE, SIGALRM, SIGTERM, SIGSTKFLT, SIGXCPU, SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSYS, 34, 64,
         ])
-    func parentSeesTheSignalThatKilledTheCommand(_ signal: CInt) throws {
+    func `parent sees the signal that killed the command`(_ signal: CInt) throws {
         let completed = try lab.run(throttle("--down", "50k") + ["sh", "-c", "kill -\(signal) $$"])
         #expect(completed.ending == .killed(signal))
         #expect(completed.stdout == "" && completed.stderr == "")
@@ -30,14 +30,14 @@ import Testing
     }
 
     /// The kernel doesn't let default actions end process 1, so it says by its status what shells say.
-    @Test func processOneOfAPidNamespaceRelaysTooOrNamesTheSignal() throws {
+    @Test func `process one of a pid namespace relays too or names the signal`() throws {
         let first = ["unshare", "--pid", "--fork", "--mount-proc"] + throttle("-d", "50k")
         #expect(try lab.run(first + ["sh", "-c", "exit 7"]).ending == .exited(7))
         #expect(try lab.run(first + ["sh", "-c", "kill -TERM $$"]).ending == .exited(128 + SIGTERM))
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func commandThatIsNotFoundGives127() throws {
+    @Test func `command that is not found gives 127`() throws {
         for name in ["no-such-command-here", "./missing", "/missing/too"] {
             let completed = try lab.run(throttle("--down", "50k") + [name])
             #expect(completed.ending == .exited(127))
@@ -47,7 +47,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func commandThatCannotBeExecutedGives126() throws {
+    @Test func `command that cannot be executed gives 126`() throws {
         try lab.write("not executable", to: "plain")
         try lab.writeExecutable("\u{1}\u{2}", to: "binary")
         try lab.writeExecutable("#!/missing/interpreter\n", to: "script")
@@ -65,7 +65,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func scriptWithoutInterpreterLineRunsAsWithEnv() throws {
+    @Test func `script without interpreter line runs as with env`() throws {
         try lab.writeExecutable("echo \"$0\" \"$@\"; exit 3\n", to: "script")
         let plain = try lab.run(["env", "./script", "a", "b c"])
         let completed = try lab.run(throttle("--down", "50k") + ["./script", "a", "b c"])
@@ -95,7 +95,7 @@ import Testing
             ["run", "--down", "50k", "-q", "-v", "touch", "ran"],
             ["run", "--down", "50k", "--stats-file", "/missing/folder/stats", "touch", "ran"],
         ])
-    func badCommandLineGives125AndTouchesNothing(_ words: [String]) throws {
+    func `bad command line gives 125 and touches nothing`(_ words: [String]) throws {
         let completed = try lab.watchingForCgroups { try lab.run([throttlePath] + words) }
         #expect(completed.value.ending == .exited(125))
         #expect(completed.value.stdout == "")
@@ -104,12 +104,12 @@ import Testing
         #expect(access("\(lab.folder)/ran", F_OK) != 0)
     }
 
-    @Test func nothingAtAllIsAUsageError() throws {
+    @Test func `nothing at all is a usage error`() throws {
         let completed = try lab.run([throttlePath])
         #expect(completed.ending == .exited(125) && completed.stdout == "")
     }
 
-    @Test func badRateInTheEnvironmentGives125AndNamesTheVariable() throws {
+    @Test func `bad rate in the environment gives 125 and names the variable`() throws {
         for variable in ["THROTTLE_DOWN", "THROTTLE_UP"] {
             let completed = try lab.run([throttlePath, "true"], environment: [variable: "fast"])
             #expect(completed.ending == .exited(125))
@@ -117,12 +117,12 @@ import Testing
         }
     }
 
-    @Test func watchingSeesTheCgroupOfAGoodRun() throws {
+    @Test func `watching sees the cgroup of a good run`() throws {
         let completed = try lab.watchingForCgroups { try lab.run(throttle("--down", "50k") + ["true"]) }
         #expect(completed.made.count == 1)
     }
 
-    @Test func environmentGivesDefaultsAndOptionsWin() throws {
+    @Test func `environment gives defaults and options win`() throws {
         let environment = ["THROTTLE_DOWN": "10k", "THROTTLE_UP": "20k"]
         let defaults = try lab.run([throttlePath, "--stats=json", "true"], environment: environment)
         #expect(try Stats(defaults.stderr).download.limit_bytes_per_second == 10_000)

@@ -55,7 +55,7 @@ import Testing
     }
 
     @Test(arguments: ["auto", "police"])
-    func limitsOfADownloadFollowWhatIsSet(_ mode: String) throws {
+    func `limits of a download follow what is set`(_ mode: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 20_000_000)
         let words = throttle("-d", "300k", "--mode", mode, "--name", "steered-\(mode)", "--stats=json")
         let fetching = ["curl", "-sSf", "-o", "/dev/null", server.url(NetworkPair.farAddress)]
@@ -77,7 +77,7 @@ import Testing
     }
 
     @Test(arguments: ["auto", "police"])
-    func runWithoutALimitCanBeGivenOne(_ mode: String) throws {
+    func `run without a limit can be given one`(_ mode: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 1_000_000)
         let url = server.url(NetworkPair.farAddress)
         let script = #"echo ready; read x; curl -sSf -o copy "$0"; curl -sSf -T copy "$1""#
@@ -95,7 +95,7 @@ import Testing
             report.planes == (mode == "auto" ? ["pace", "police", "shape", "window"] : ["pace", "police", "window"]))
     }
 
-    @Test func listNamesLiveRunsAndTheirLimits() throws {
+    @Test func `list names live runs and their limits`() throws {
         let words =
             throttle("-d", "50k", "-u", "1M", "--name", "listed") + ["sh", "-c", "echo ready; read x; exit 0", "a b"]
         let child = try lab.start(network.near.entry + words, input: .pipe)
@@ -116,7 +116,7 @@ import Testing
         #expect(try listed(id) == nil)
     }
 
-    @Test func keptRunIsSteeredThroughItsGuard() throws {
+    @Test func `kept run is steered through its guard`() throws {
         let child = try lab.start(
             throttle("-d", "50k") + ["sh", "-c", "exec 3<&0; { echo ready; read x <&3; } &"], input: .pipe)
         #expect(try child.wait().ending == .exited(0))
@@ -126,7 +126,7 @@ import Testing
         #expect(poll { (try? lab.require([throttlePath, "list"]).contains("\(child.pid)")) == false })
     }
 
-    @Test func runWithoutItsGuardIsListedButDoesNotAnswer() throws {
+    @Test func `run without its guard is listed but does not answer`() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
         #expect(poll { (try? stats("\(child.pid)")) != nil })
@@ -144,7 +144,7 @@ import Testing
     }
 
     /// What is listed of it then is what its record says.
-    @Test func recordHasTheLimitsThatWereSet() throws {
+    @Test func `record has the limits that were set`() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
         #expect(poll { (try? stats("\(child.pid)")) != nil })
@@ -174,7 +174,7 @@ import Testing
 
     /// The run hangs up on who connects and then says nothing for long, as happens on a busy machine; strace(1) is slow
     /// here. It would kill who writes then with SIGPIPE.
-    @Test func whoAsksTooSlowlyAsksAgain() throws {
+    @Test func `who asks too slowly asks again`() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
         #expect(poll { (try? listed("\(child.pid)")) != nil })
@@ -191,7 +191,7 @@ import Testing
 
     /// A run answers one after the other.
     @Test(arguments: ["asks", "takes"])
-    func whoIsSlowKeepsNobodyElseWaiting(_ how: String) throws {
+    func `who is slow keeps nobody else waiting`(_ how: String) throws {
         // What a report tells of them is more than a socket's buffer takes.
         let words = (0..<8).map { _ in String(repeating: "x", count: 120_000) }
         let child = try lab.start(
@@ -210,7 +210,7 @@ import Testing
         #expect(try child.wait().ending == .exited(0))
     }
 
-    @Test func otherUsersReachNoRunOfOurs() throws {
+    @Test func `other users reach no run of ours`() throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
         let nobody = Lab.nobody + [try lab.copyOfBinary()]
@@ -223,7 +223,7 @@ import Testing
         #expect(try child.wait().ending == .exited(0))
     }
 
-    @Test func commandOfAnotherUserCantRaiseItsLimit() throws {
+    @Test func `command of another user can't raise its limit`() throws {
         let script = #"echo ready; read x; "$0" set "$PPID" -d 1G"#
         let words = throttle("-d", "50k", "--user", "65534:65534") + ["sh", "-c", script, try lab.copyOfBinary()]
         let child = try lab.start(words, input: .pipe)
@@ -237,7 +237,7 @@ import Testing
     @Test(arguments: [
         [], ["-d"], ["-d", "fast"], ["-d", "0"], ["-d", "-1"], ["-d", "1M", "extra"], ["--mode", "shape", "-d", "1M"],
     ])
-    func badSettingsChangeNothing(_ options: [String]) throws {
+    func `bad settings change nothing`(_ options: [String]) throws {
         let child = try lab.start(throttle("-d", "50k") + ["sh", "-c", "echo ready; read x; exit 0"], input: .pipe)
         try child.waitForOutput("ready")
         #expect(poll { (try? stats("\(child.pid)")) != nil })

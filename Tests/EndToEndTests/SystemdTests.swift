@@ -35,7 +35,7 @@ import Testing
         URL(fileURLWithPath: throttlePath).resolvingSymlinksInPath().path, "run",
     ]
 
-    @Test func rootAsksForAScopeAndKeepsItsProcess() throws {
+    @Test func `root asks for a scope and keeps its process`() throws {
         let words = throttle("-d", "50k", "--systemd", "--stats=json", "--name", "a") + ["sh", "-c", "exit 3"]
         let child = try lab.start(path + words)
         let completed = try child.wait()
@@ -50,13 +50,13 @@ import Testing
         ["run", "--systemd", "--systemd", "-d", "50k", "--", "echo", "--systemd", "--", "run"],
         ["--systemd", "-d", "50k", "echo", "--systemd", "--", "run"],
     ])
-    func wordsOfTheCommandStay(_ words: [String]) throws {
+    func `words of the command stay`(_ words: [String]) throws {
         let completed = try lab.run(path + [throttlePath] + words)
         #expect(completed.ending == .exited(0) && completed.stdout == "--systemd -- run\n")
         #expect(try arguments() == scope + ["-d", "50k", "--", "echo", "--systemd", "--", "run"])
     }
 
-    @Test func commandOfTheNameRunIsNoSubcommand() throws {
+    @Test func `command of the name run is no subcommand`() throws {
         try lab.writeExecutable("#!/bin/sh\necho \"ran $*\"\n", to: "bin/run")
         let completed = try lab.run(path + [throttlePath, "--systemd", "-d", "50k", "run", "--stats", ""])
         #expect(completed.ending == .exited(0) && completed.stdout == "ran --stats \n" && completed.stderr == "")
@@ -64,7 +64,7 @@ import Testing
     }
 
     /// Our capabilities end there, and ours again is what the file gives.
-    @Test func ordinaryUserAsksTheirOwnManagerWithoutOurCapabilitiesAndWithTheirEnvironment() throws {
+    @Test func `ordinary user asks their own manager without our capabilities and with their environment`() throws {
         try lab.require(["chown", "65534", lab.cgroup.path, "\(lab.cgroup.path)/cgroup.procs"])
         let binary = "\(lab.folder)/throttle"
         try lab.require(["install", "-m", "755", throttlePath, binary])
@@ -79,7 +79,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func withoutSystemdRunTheErrorSaysWhatToDo() throws {
+    @Test func `without systemd run the error says what to do`() throws {
         for options in [[], ["--best-effort"]] {
             let words = [throttlePath, "-d", "50k", "--systemd"] + options + ["--", "/usr/bin/touch", "ran"]
             let completed = try lab.watchingForCgroups { try lab.run(["env", "PATH=/no/where"] + words) }
@@ -92,7 +92,7 @@ import Testing
     }
 
     @Test(arguments: [["--systemd"], ["--systemd", "-d", "0"], ["--systemd", "-d", "50k", "--user", "no such"]])
-    func whatIsWrongIsToldBeforeAScopeIsMade(_ options: [String]) throws {
+    func `what is wrong is told before a scope is made`(_ options: [String]) throws {
         let completed = try lab.run(path + [throttlePath] + options + ["--", "true"])
         #expect(completed.ending == .exited(125))
         #expect(access("\(lab.folder)/notes/arguments", F_OK) != 0)
@@ -100,7 +100,7 @@ import Testing
 
     /// Where systemd runs, by sd_booted(3).
     @Test(arguments: [true, false])
-    func errorForAForeignCgroupNamesTheOptionWhereItHelps(_ isBooted: Bool) throws {
+    func `error for a foreign cgroup names the option where it helps`(_ isBooted: Bool) throws {
         let binary = "\(lab.folder)/throttle"
         try lab.require(["install", "-m", "755", throttlePath, binary])
         try lab.require(["setcap", "cap_bpf,cap_net_admin,cap_perfmon+ep", binary])

@@ -31,7 +31,7 @@ import Testing
         return terminal.text.split(separator: "\n").filter { $0.hasPrefix("signal ") }.map(String.init)
     }
 
-    @Test func controlCEndsTheCommandAndTheShellSeesTheInterrupt() throws {
+    @Test func `control-C ends the command and the shell sees the interrupt`() throws {
         let loop = "for i in 1 2 3; do \(limited) sh -c 'echo ready; exec sleep 60'; echo went-on; done"
         try start(loop)
         terminal.press(Terminal.controlC)
@@ -40,7 +40,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func controlBackslashQuitsTheCommand() throws {
+    @Test func `control backslash quits the command`() throws {
         try start("\(limited) sh -c 'echo ready; exec sleep 60'")
         terminal.press(Terminal.controlBackslash)
         #expect(try terminal.status() == "131")
@@ -48,21 +48,21 @@ import Testing
     }
 
     @Test(arguments: [(Terminal.controlC, SIGINT), (Terminal.controlBackslash, SIGQUIT), (Terminal.controlZ, SIGTSTP)])
-    func keySendsItsSignalOnceToACommandThatHandlesIt(_ key: String, _ signal: CInt) throws {
+    func `key sends its signal once to a command that handles it`(_ key: String, _ signal: CInt) throws {
         try start("\(limited) \(probe(signal))")
         terminal.press(key)
         try terminal.wait(for: "signal \(signal)\n")
         #expect(try endProbe() == ["signal \(signal)", "signal \(SIGTERM)"])
     }
 
-    @Test func newWindowSizeIsSignalledOnce() throws {
+    @Test func `new window size is signalled once`() throws {
         try start("\(limited) \(probe(SIGWINCH))")
         terminal.resize(rows: 33, columns: 77)
         try terminal.wait(for: "signal \(SIGWINCH)\n")
         #expect(try endProbe() == ["signal \(SIGWINCH)", "signal \(SIGTERM)"])
     }
 
-    @Test func controlZStopsTheJobAndFgContinuesIt() throws {
+    @Test func `control-Z stops the job and fg continues it`() throws {
         try start("\(limited) sh -c '(echo ready; exec sleep 0.5); echo done-$((40 + 2)); exit 5'")
         terminal.press(Terminal.controlZ)
         #expect(try terminal.status() == "148")
@@ -76,7 +76,7 @@ import Testing
 
     /// Ctrl-S, while the live line or the report is to be written.
     @Test(arguments: [SIGINT, SIGTERM], ["--progress", "--stats"])
-    func runOnAStoppedTerminalCanBeEnded(_ signal: CInt, _ option: String) throws {
+    func `run on a stopped terminal can be ended`(_ signal: CInt, _ option: String) throws {
         let command = option == "--stats" ? "exec sleep 0.5" : "exec sleep 60"
         let terminal = try Terminal(
             lab, ["env", "TERM=xterm"] + throttle("-d", "50k", option) + ["sh", "-c", "echo ready; \(command)"])
@@ -91,7 +91,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func stoppedJobCanBeContinuedInTheBackground() throws {
+    @Test func `stopped job can be continued in the background`() throws {
         try start("\(limited) sh -c '(echo ready; exec sleep 0.5); echo done-$((40 + 2)); exit 5'")
         terminal.press(Terminal.controlZ)
         #expect(try terminal.status() == "148")
@@ -100,7 +100,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func stoppedJobCanBeEnded() throws {
+    @Test func `stopped job can be ended`() throws {
         try start("\(limited) sh -c 'echo ready; exec sleep 60'")
         terminal.press(Terminal.controlZ)
         #expect(try terminal.status() == "148")
@@ -111,7 +111,7 @@ import Testing
         #expect(poll { lab.cgroup.runs == [] })
     }
 
-    @Test func jobCanBeStoppedAgainAndAgain() throws {
+    @Test func `job can be stopped again and again`() throws {
         try start("\(limited) sh -c 'echo ready; exec sleep 60'")
         for _ in 1...5 {
             terminal.press(Terminal.controlZ)
@@ -131,19 +131,19 @@ import Testing
         return !processes.isEmpty && processes.allSatisfy { state(of: $0) == "S" }
     }
 
-    @Test func interruptThatTheCallerIgnoresStaysIgnored() throws {
+    @Test func `interrupt that the caller ignores stays ignored`() throws {
         try start("(trap '' INT; \(limited) sh -c 'echo ready; sleep 0.5; exit 5')")
         terminal.press(Terminal.controlC)
         #expect(try terminal.status() == "5")
     }
 
-    @Test func commandReadsAndWritesTheTerminal() throws {
+    @Test func `command reads and writes the terminal`() throws {
         try start("\(limited) sh -c 'test -t 0 && test -t 1 && test -t 2 && echo ready; read x; echo \"<$x>\"'")
         try terminal.type("typed", until: "<typed>")
         #expect(try terminal.status() == "0")
     }
 
-    @Test func backgroundCommandThatReadsTheTerminalStops() throws {
+    @Test func `background command that reads the terminal stops`() throws {
         try start("\(limited) sh -c 'echo ready; read x; echo \"<$x>\"' &")
         #expect(
             poll {
@@ -156,14 +156,14 @@ import Testing
         #expect(try terminal.status() == "0")
     }
 
-    @Test func closedTerminalEndsTheRun() throws {
+    @Test func `closed terminal ends the run`() throws {
         try start("\(limited) sh -c 'echo ready; exec sleep 60'")
         terminal.hangUp()
         _ = try terminal.ending()
         #expect(poll { lab.cgroup.runs == [] && lab.cgroup.processes == [] })
     }
 
-    @Test func closedTerminalHangsUpACommandWithoutAShell() throws {
+    @Test func `closed terminal hangs up a command without a shell`() throws {
         let script = "trap 'echo hup >>hups; exit 3' HUP; echo ready; sleep 60 & wait"
         let alone = try Terminal(lab, throttle("-d", "50k") + ["sh", "-c", script])
         try alone.wait(for: "ready")
@@ -172,7 +172,7 @@ import Testing
         #expect(try String(decoding: lab.content("hups"), as: UTF8.self) == "hup\n")
     }
 
-    @Test func keysReachACommandWithoutAShellOnce() throws {
+    @Test func `keys reach a command without a shell once`() throws {
         let probe = try [Fixtures.probe.get(), "\(SIGINT)", "\(SIGTERM)"]
         let alone = try Terminal(lab, throttle("-d", "50k") + probe)
         try alone.wait(for: "ready")

@@ -26,7 +26,7 @@ import Testing
     }
 
     @Test(arguments: ["auto", "shape"], [NetworkPair.farAddress, NetworkPair.farAddress6])
-    func downloadOverVethIsWholeAndHoldsItsLimit(_ mode: String, _ address: String) throws {
+    func `download over veth is whole and holds its limit`(_ mode: String, _ address: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 1_000_000)
         let options = throttle("--down", "200k", "--mode", mode, "--stats=json")
         let completed = try lab.run(network.near.entry + options + fetch("curl", server.url(address)))
@@ -45,7 +45,7 @@ import Testing
 
     @Test(
         arguments: ["wget", "curl"], [NetworkPair.farAddress, NetworkPair.farAddress6])
-    func policedDownloadIsWholeAndHoldsItsLimit(_ tool: String, _ address: String) throws {
+    func `policed download is whole and holds its limit`(_ tool: String, _ address: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 1_000_000)
         let options = throttle("--down", "200k", "--mode", "police", "--stats=json")
         let completed = try lab.run(network.near.entry + options + fetch(tool, server.url(address)))
@@ -61,7 +61,7 @@ import Testing
     }
 
     @Test(arguments: ["wget", "curl"], ["127.0.0.1", "::1"])
-    func downloadOverLoopbackIsWholeAndHoldsItsLimit(_ tool: String, _ address: String) throws {
+    func `download over loopback is whole and holds its limit`(_ tool: String, _ address: String) throws {
         let server = try FileServer(in: network.near, lab, bytes: 600_000)
         let completed = try lab.run(
             network.near.entry + throttle("--down", "300k", "--mode", "shape", "--stats=json")
@@ -73,7 +73,7 @@ import Testing
     }
 
     @Test(arguments: [NetworkPair.farAddress, NetworkPair.farAddress6])
-    func uploadIsWholeAndHoldsItsLimit(_ address: String) throws {
+    func `upload is whole and holds its limit`(_ address: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 1_000_000)
         let completed = try lab.run(
             network.near.entry + throttle("--up", "250k", "--stats=json") + [
@@ -90,7 +90,7 @@ import Testing
     }
 
     /// Before the guard has set up pacing, and where TCP sends more at once, what is over the limit is TCP's to keep.
-    @Test func manyUploadsAtOnceLoseNothing() throws {
+    @Test func `many uploads at once lose nothing`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 100_000)
         let url = server.url(NetworkPair.farAddress, "uploaded/copy")
         let script = "for i in 1 2 3 4 5 6 7 8; do curl -sSf -T served/file \(url)$i & done; wait"
@@ -103,7 +103,7 @@ import Testing
         #expect(upload.paced_sockets == 8 && upload.retransmitted_segments == 0)
     }
 
-    @Test func bothDirectionsAtOnceHoldTheirOwnLimits() throws {
+    @Test func `both directions at once hold their own limits`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 800_000)
         let script = """
             curl -sSf -o copy \(server.url(NetworkPair.farAddress)) &
@@ -123,7 +123,7 @@ import Testing
     }
 
     @Test(arguments: [NetworkPair.farAddress, NetworkPair.farAddress6])
-    func tinyUploadLimitDoesNotStrangleADownload(_ address: String) throws {
+    func `tiny upload limit does not strangle a download`(_ address: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 20_000_000)
         let fetching = fetch("curl", server.url(address))
         // The request alone is worth some 100 ms; the ACKs of 20 MB would be worth minutes.
@@ -138,7 +138,7 @@ import Testing
         #expect(stats.upload.passed_wire_bytes > 5000)
     }
 
-    @Test func countingWireChargesHeadersToo() throws {
+    @Test func `counting wire charges headers too`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 600_000)
         let fetching = fetch("curl", server.url(NetworkPair.farAddress))
         // Small segments: 200 bytes of payload come in frames of 266.
@@ -163,7 +163,7 @@ import Testing
         #expect(slowdown > 1.15)
     }
 
-    @Test func oneKilobytePerSecondDoesNotStall() throws {
+    @Test func `one kilobyte per second does not stall`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 12_000)
         let fetching = fetch("wget", server.url(NetworkPair.farAddress))
         let completed = try lab.run(
@@ -176,7 +176,7 @@ import Testing
         #expect(download.verdict == "throttled" && download.dropped_packets < 6)
     }
 
-    @Test func limitFarAboveTheLinkCostsLittle() throws {
+    @Test func `limit far above the link costs little`() throws {
         let server = try FileServer(in: network.far, lab, bytes: 100_000_000)
         let fetching = ["curl", "-sSf", "-o", "/dev/null", server.url(NetworkPair.farAddress)]
         var best: [Bool: Double] = [:]

@@ -43,12 +43,12 @@ import Testing
             ["readlink", "/proc/self/exe"], ["sh", "-c", "umask"], ["nice"], ["ionice"], ["ls", "/proc/self/fd"],
             ["sh", "-c", "readlink /proc/self/ns/*"], ["sh", "-c", "ulimit -a"], ["id"],
         ])
-    func commandSeesTheSame(_ command: [String]) throws {
+    func `command sees the same`(_ command: [String]) throws {
         let (bare, limited) = try compare(command)
         #expect(bare != "" && bare == limited)
     }
 
-    @Test func environmentIsTheSameInTheSameOrder() throws {
+    @Test func `environment is the same in the same order`() throws {
         // env, as bash gives each command a "_" of its own.
         let (bare, limited) = try compare(["env", "-u", "_", "cat", "/proc/self/environ"])
         #expect(bare == limited)
@@ -58,7 +58,7 @@ import Testing
         }
     }
 
-    @Test func statusFileSaysTheSame() throws {
+    @Test func `status file says the same`() throws {
         let (bare, limited) = try compare(["cat", "/proc/self/status"])
         let volatile = ["Pid", "Tgid", "NSpid", "NStgid", "PPid", "Vm", "Rss", "Hugetlb", "SigQ"]
         func lines(_ text: String) -> [Substring] {
@@ -82,7 +82,7 @@ import Testing
         return line.flatMap { UInt64($0.dropFirst(key.count + 2), radix: 16) } ?? 0
     }
 
-    @Test func processGroupSessionAndSchedulingAreTheSame() throws {
+    @Test func `process group session and scheduling are the same`() throws {
         let (bare, limited) = try compare(["cat", "/proc/self/stat"])
         func fields(_ text: String) -> [String] {
             let fields = text.split(separator: ")").last?.split(separator: " ").map(String.init) ?? []
@@ -93,7 +93,7 @@ import Testing
         #expect(fields(limited)[5] == "7")
     }
 
-    @Test func descriptorsOfTheCallerReachTheCommandAndNoOthers() throws {
+    @Test func `descriptors of the caller reach the command and no others`() throws {
         let open = "exec 5</dev/null 7<>/dev/zero 9>>extra"
         let (bare, limited) = try compare(["find", "/proc/self/fd", "-printf", "%f %l\\n"], set: open)
         func links(_ text: String) -> [String] {
@@ -105,7 +105,7 @@ import Testing
     }
 
     @Test(arguments: ["<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
-    func descriptorsThatTheCallerClosedStayClosed(_ closing: String) throws {
+    func `descriptors that the caller closed stay closed`(_ closing: String) throws {
         // No redirection while it looks: a shell puts the file into the lowest free descriptor.
         let script = "exec 9>fds; for fd in 0 1 2; do test -e /proc/$$/fd/$fd && echo $fd >&9; done; exit 4"
         let words = throttle("-d", "50k", "--debug") + ["sh", "-c", script]
@@ -117,7 +117,7 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
-    @Test func bytesThatAreNoUTF8PassUnchanged() throws {
+    @Test func `bytes that are no UTF 8 pass unchanged`() throws {
         let script = #"""
             odd=$(printf 'a\377\376\300\200z'); long=$(head -c 100000 /dev/zero | tr '\0' x)
             ODD="$odd" "$@" printf '<%s>' "$odd" '' ' ' '--' '-v' "$long" '*' "$(printf 'q\033\n')e" >got
@@ -131,7 +131,7 @@ import Testing
         #expect(completed.stdout == "" && completed.stderr == "")
     }
 
-    @Test func optionsOfTheCommandAreItsOwn() throws {
+    @Test func `options of the command are its own`() throws {
         for separator in [[], ["--"]] {
             let words = [throttlePath, "-d", "50k"] + separator + ["echo", "--down", "1k", "-v", "--", "--help", "-h"]
             #expect(try lab.run(words).stdout == "--down 1k -v -- --help -h\n")
@@ -139,13 +139,13 @@ import Testing
         #expect(try lab.run([throttlePath, "-d50k", "--", "echo", "--stats"]).stdout == "--stats\n")
     }
 
-    @Test func inputAndOutputPassThrough() throws {
+    @Test func `input and output pass through`() throws {
         let script = #"head -c 3000000 /dev/urandom >in; "$@" cat <in | cmp - in && "$@" cat >out <in && cmp in out"#
         let completed = try lab.shell(script, throttle("-d", "50k"))
         #expect(completed.ending == .exited(0) && completed.stderr == "")
     }
 
-    @Test func commandIsFoundByThePathOfTheEnvironment() throws {
+    @Test func `command is found by the path of the environment`() throws {
         try lab.writeExecutable("#!/bin/sh\necho found \"$0\"\n", to: "my-own-command")
         let environment = ["PATH": "/missing:\(lab.folder):/usr/bin:/bin"]
         let completed = try lab.run(throttle("-d", "50k") + ["my-own-command"], environment: environment)

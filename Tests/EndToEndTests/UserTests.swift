@@ -43,7 +43,7 @@ import Testing
         ("bare", 4003, 4003, [44, 4003]),
         ("4005:4006", 4005, 4006, [4006]), ("4001:0", 4001, 0, [0]),
     ])
-    func commandHasTheIDsAndGroupsOfTheUserAndNoCapabilities(
+    func `command has the IDs and groups of the user and no capabilities`(
         _ user: String, _ uid: Int, _ gid: Int, _ groups: [Int]
     ) throws {
         for caller in [[], UserTests.privileges] {
@@ -64,7 +64,7 @@ import Testing
         ("bare", "HOME=/ SHELL=/bin/sh USER=bare LOGNAME=bare"),
         ("4001:4002", "HOME=/ SHELL=/bin/sh USER=4001 LOGNAME=4001"),
     ])
-    func environmentIsTheCallersButForWhatSuSets(_ user: String, _ settings: String) throws {
+    func `environment is the callers but for what su sets`(_ user: String, _ settings: String) throws {
         let environment = [
             "env", "-i", "HOME=/root", "HOMES=/a", "USER=root", "PATH=/usr/bin:/bin", "LOGNAMES=", "Z=\u{fc}",
         ]
@@ -76,7 +76,7 @@ import Testing
         #expect(completed.stdout.split(separator: "\0").map(String.init) == expected)
     }
 
-    @Test func workingDirectoryStaysAndTheStatusIsRelayed() throws {
+    @Test func `working directory stays and the status is relayed`() throws {
         let options = throttle("-d", "50k", "--user", "alice")
         let exited = try lab.run(entry + options + ["sh", "-c", "pwd; exit 7"])
         #expect(exited.ending == .exited(7) && exited.stdout == "\(lab.folder)\n")
@@ -84,7 +84,7 @@ import Testing
         #expect(try lab.run(entry + options + ["/no/such/command"]).ending == .exited(127))
     }
 
-    @Test func signalsReachTheCommandOfTheOtherUser() throws {
+    @Test func `signals reach the command of the other user`() throws {
         let child = try lab.start(
             entry + throttle("-d", "50k", "--user", "alice") + [
                 "sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done",
@@ -96,7 +96,7 @@ import Testing
     }
 
     /// The search in PATH and the exec are the user's, not ours.
-    @Test func commandThatOnlyRootMayRunIsNotRun() throws {
+    @Test func `command that only root may run is not run`() throws {
         try lab.require(["install", "-d", "-m", "700", "private"])
         try lab.writeExecutable("#!/bin/sh\necho ran\n", to: "private/tool")
         let options = throttle("-d", "50k", "--user", "alice")
@@ -108,7 +108,7 @@ import Testing
         }
     }
 
-    @Test func limitHoldsForTheOtherUser() throws {
+    @Test func `limit holds for the other user`() throws {
         let network = try NetworkPair(lab)
         let server = try FileServer(in: network.far, lab, bytes: 400_000)
         let options = throttle("-d", "200k", "--user", "alice", "--mode", "shape", "--stats=json")
@@ -125,7 +125,7 @@ import Testing
     @Test(arguments: [
         "nobody", "root\n", "-1", "+", "+0", "4294967295", "4294967295:0", "0:4294967295", "5000", "root:root",
     ])
-    func unknownUserGives125AndNothingIsMade(_ user: String) throws {
+    func `unknown user gives 125 and nothing is made`(_ user: String) throws {
         let words =
             throttle("-d", "50k", "--best-effort", "--stats-file", "report", "--user=\(user)") + ["touch", "ran"]
         let completed = try lab.watchingForCgroups { try lab.run(entry + words) }
@@ -138,7 +138,7 @@ import Testing
     private static let alice = ["setpriv", "--reuid=4001", "--regid=4002", "--clear-groups", "--inh-caps=-all", "--"]
 
     @Test(arguments: ["root", "0", "bare", "4001:0", "4003:4003"])
-    func ordinaryUserCantBecomeAnother(_ user: String) throws {
+    func `ordinary user can't become another`(_ user: String) throws {
         let words = throttle("-d", "50k", "--best-effort", "--user", user) + ["touch", "ran"]
         let completed = try lab.watchingForCgroups { try lab.run(entry + UserTests.alice + words) }
         #expect(completed.value.ending == .exited(125) && completed.made == [])
@@ -147,7 +147,7 @@ import Testing
     }
 
     @Test(arguments: ["alice", "4001", "4001:4002"])
-    func ordinaryUserMayNameThemselves(_ user: String) throws {
+    func `ordinary user may name themselves`(_ user: String) throws {
         let words = throttle("-d", "50k", "--best-effort", "--user", user) + identity
         let completed = try lab.run(entry + UserTests.alice + words)
         #expect(completed.ending == .exited(0))
@@ -156,7 +156,7 @@ import Testing
 
     /// The kernel takes 65536 groups at most.
     @Test(arguments: [[], ["--best-effort"]])
-    func commandIsNotRunWhereTheKernelRefusesItsUser(_ options: [String]) throws {
+    func `command is not run where the kernel refuses its user`(_ options: [String]) throws {
         try lab.write((0...65536).map { "g\($0):x:\($0 + 10000):alice\n" }.joined(), to: "group")
         let words = [throttlePath, "run", "-d", "50k", "--user", "alice"] + options + ["--", "touch", "ran"]
         let completed = try lab.run(entry + words)

@@ -14,7 +14,7 @@ import Testing
     }
 
     @Test(arguments: [false, true])
-    func deviceThatGoesDuringATransferCostsNothingButTheTransfer(isFilter: Bool) throws {
+    func `device that goes during a transfer costs nothing but the transfer`(isFilter: Bool) throws {
         let network = try NetworkPair(lab)
         let near = network.near.name
         if isFilter { try lab.require(["tc", "-n", near, "qdisc", "add", "dev", "veth0", "clsact"]) }
@@ -49,7 +49,7 @@ import Testing
     }
 
     /// The run itself must say so at its end, as throttle stats does meanwhile.
-    @Test func queueThatIsLostIsNoPlaneOfTheLastReport() throws {
+    @Test func `queue that is lost is no plane of the last report`() throws {
         let namespace = try Namespace(lab)
         let words = throttle("-d", "50k", "--mode", "shape", "--stats=json", "--stats-file", "stats")
         let child = try lab.start(namespace.entry + words + ["sh", "-c", "echo ready; read x"], input: .pipe)
@@ -65,7 +65,7 @@ import Testing
         #expect(stats.shape_obstacle == during.shape_obstacle)
     }
 
-    @Test func networkNamespaceThatIsDeletedLivesAsLongAsTheRun() throws {
+    @Test func `network namespace that is deleted lives as long as the run`() throws {
         let namespace = try Namespace(lab)
         let words = throttle("-d", "50k", "--mode", "shape") + ["sh", "-c", "echo ready; read x; exit 3"]
         let child = try lab.start(namespace.entry + words, input: .pipe)
@@ -78,7 +78,7 @@ import Testing
     }
 
     /// strace(1) has the run wait between opening the cgroup and making its own there.
-    @Test func cgroupParentThatIsRemovedMeanwhileGives125() throws {
+    @Test func `cgroup parent that is removed meanwhile gives 125`() throws {
         let parent = try TestCgroup("parent", in: lab.cgroup.path)
         let delaying = ["-e", "trace=mkdirat", "-e", "inject=mkdirat:delay_enter=500000:when=2"]
         let child = try lab.start(
@@ -102,7 +102,7 @@ import Testing
     }
 
     /// It counts as the command's, so the guard waits for its end.
-    @Test func foreignProcessInACgroupOfTheCommandsIsWaitedForByTheGuard() throws {
+    @Test func `foreign process in a cgroup of the commands is waited for by the guard`() throws {
         let (child, foreigner) = try startWithForeigner(in: "run/theirs")
         child.closeInput()
         let completed = try child.wait()
@@ -113,7 +113,7 @@ import Testing
     }
 
     /// No command gets there by itself. The run says that it must leave the cgroup, and the next one sweeps it.
-    @Test func foreignProcessInTheRunsParentCgroupIsReported() throws {
+    @Test func `foreign process in the runs parent cgroup is reported`() throws {
         let (child, foreigner) = try startWithForeigner(in: "")
         child.closeInput()
         let completed = try child.wait()

@@ -19,7 +19,7 @@ import Testing
     }
 
     @Test(arguments: [20.0, 150], [true, false])
-    func packetsTakeTheRoundTripAndKeepTheirOrder(_ roundTrip: Double, _ ethernet: Bool) throws {
+    func `packets take the round trip and keep their order`(_ roundTrip: Double, _ ethernet: Bool) throws {
         let network = try WideAreaNetwork(lab, roundTrip: roundTrip, ethernet: ethernet)
         for address in [WideAreaNetwork.farAddress, WideAreaNetwork.farAddress6] {
             let answers = try ping(network, address, count: 50, interval: 0.01)
@@ -34,7 +34,7 @@ import Testing
         }
     }
 
-    @Test func eachDirectionLosesItsShare() throws {
+    @Test func `each direction loses its share`() throws {
         let network = try WideAreaNetwork(lab, roundTrip: 2, loss: 0.05)
         let answers = try ping(network, WideAreaNetwork.farAddress, count: 2000, interval: 0.002)
         let counts = try network.close()
@@ -48,7 +48,7 @@ import Testing
     }
 
     @Test(arguments: [1_000_000, 5_000_000] as [UInt64], [false, true])
-    func theBottleneckPassesItsRate(_ rate: UInt64, _ isDownload: Bool) throws {
+    func `the bottleneck passes its rate`(_ rate: UInt64, _ isDownload: Bool) throws {
         let network = try WideAreaNetwork(lab, roundTrip: 20, rate: rate)
         let received = try throughput(network, isDownload)
         // Packets of 1514 bytes carry 1448.
@@ -56,7 +56,7 @@ import Testing
         for counts in try network.close() { #expect(counts.lost == 0 && counts.failed == 0) }
     }
 
-    @Test func withoutBottleneckTheLinkIsFastAndDropsNothing() throws {
+    @Test func `without bottleneck the link is fast and drops nothing`() throws {
         let network = try WideAreaNetwork(lab, roundTrip: 20)
         #expect(try throughput(network, true) > 50_000_000)
         for counts in try network.close() {

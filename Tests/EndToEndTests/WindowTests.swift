@@ -10,7 +10,9 @@ import Testing
     }
 
     @Test(arguments: zip([WideAreaNetwork.farAddress, WideAreaNetwork.farAddress6], ["cubic", "bbr"]))
-    func policedDownloadOverALongLinkLosesNextToNothing(_ address: String, _ congestionControl: String) throws {
+    func `policed download over a long link loses next to nothing`(_ address: String, _ congestionControl: String)
+        throws
+    {
         let network = try WideAreaNetwork(lab, roundTrip: 60)
         let words = throttle("--mode", "police", "--down", "2M", "--stats=json", "--stats-file", "stats")
         let client = Iperf3.client(address, seconds: 3, "-R", "-C", congestionControl)
@@ -25,7 +27,7 @@ import Testing
         #expect(try Double(#require(result.retransmits)) <= 0.01 * segments)
     }
 
-    @Test func requestsBesideADownloadDoNotWaitBehindAllOfIt() throws {
+    @Test func `requests beside a download do not wait behind all of it`() throws {
         let network = try NetworkPair(lab)
         let files = try FileServer(in: network.far, lab, bytes: 1000)
         let server = try Iperf3.server(in: network.far, lab)

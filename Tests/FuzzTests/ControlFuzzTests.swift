@@ -3,7 +3,6 @@ import Cgroups
 import Glibc
 import Kernel
 import Programs
-import Records
 import TestSupport
 import Testing
 

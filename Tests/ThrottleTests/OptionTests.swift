@@ -1,6 +1,5 @@
 import Logging
 import Programs
-import Runs
 import Testing
 import Units
 

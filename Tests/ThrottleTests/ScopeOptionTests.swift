@@ -1,5 +1,4 @@
 import Programs
-import Runs
 import Testing
 import Units
 

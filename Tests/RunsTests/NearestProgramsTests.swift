@@ -8,7 +8,7 @@ import Testing
 
 @testable import Runs
 
-@Suite struct ObstaclesTests {
+@Suite struct NearestProgramsTests {
     private let refused = SystemError("attach", "throttle_down", errno: .notPermitted)
 
     @Test func `an exclusive program above is named with its id, name, cgroup and mode`() throws {
@@ -29,7 +29,7 @@ import Testing
         _ = try ForeignProgram("far", on: try group.open(), .up, flags: UInt32(BPF_F_ALLOW_MULTI))
         let near = try ForeignProgram("near", on: try group.open("base"), .up, flags: UInt32(BPF_F_ALLOW_MULTI))
         let cgroup = try RunCgroup(in: try group.open("base"), log: .silent)
-        let found = obstacles(to: cgroup, .egress)
+        let found = nearestPrograms(above: cgroup, .egress)
         #expect(found.map(\.path) == [group.path + "/base"])
         #expect(found.map(\.1.id) == [near.id])
         #expect(found.map(\.1.mode) == [.multi])

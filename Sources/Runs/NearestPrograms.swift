@@ -1,4 +1,3 @@
-import Control
 import Cgroups
 import Kernel
 import Programs
@@ -12,7 +11,7 @@ extension AttachedProgram {
 
 /// The programs at the nearest cgroup above the run that has any: their mode decides what may be attached
 /// below (kernel/bpf/cgroup.c, hierarchy_allows_attach()).
-func obstacles(to cgroup: borrowing RunCgroup, _ type: AttachType) -> [(path: String, AttachedProgram)] {
+func nearestPrograms(above cgroup: borrowing RunCgroup, _ type: AttachType) -> [(path: String, AttachedProgram)] {
     nearestPrograms(from: cgroup.parent.above(), type)
 }
 
@@ -28,7 +27,7 @@ private func nearestPrograms(
 /// Says what is in the way of an attachment that failed.
 func explain(_ error: SystemError, _ cgroup: borrowing RunCgroup, _ type: AttachType) -> SetupError {
     guard error.errno == .notPermitted else { return SetupError(error) }
-    for (path, program) in obstacles(to: cgroup, type) where program.mode == .exclusive {
+    for (path, program) in nearestPrograms(above: cgroup, type) where program.mode == .exclusive {
         return SetupError(
             "\(error); \(program.described) is attached to \(path) in mode exclusive (no BPF_F_ALLOW_MULTI), which"
                 + " forbids programs below it", advice: AttachedProgram.adviceOnExclusive, joint: ": ")
