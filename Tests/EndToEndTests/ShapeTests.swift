@@ -34,6 +34,16 @@ import Testing
         try expectShaped(result)
     }
 
+    /// When it begins, the guard sleeps, and nobody looks after the queue.
+    @Test func `download after a rest waits and loses nothing`() throws {
+        let network = try NetworkPair(lab)
+        let client = Iperf3.client(NetworkPair.farAddress, seconds: 2, "-R")
+        let resting = limiting + ["sh", "-c", #"sleep 1.5; exec "$@""#, "sh"]
+        let result = try lab.measure(resting, from: network.near, to: network.far, client)
+        #expect(result.retransmits == 0)
+        try expectShaped(result)
+    }
+
     @Test func `download over loopback waits and loses nothing`() throws {
         let namespace = try Namespace(lab)
         let client = Iperf3.client("127.0.0.1", seconds: 3, "-R")

@@ -54,6 +54,8 @@ import Testing
         let words = throttle("-d", "50k", "--mode", "shape", "--stats=json", "--stats-file", "stats")
         let child = try lab.start(namespace.entry + words + ["sh", "-c", "echo ready; read x"], input: .pipe)
         try child.waitForOutput("ready")
+        // Its guard sleeps by then.
+        usleep(800_000)
         try lab.require(["ip", "-n", namespace.name, "link", "delete", "thr-\(child.pid)"])
         let asking = [throttlePath, "stats", "\(child.pid)", "--json"]
         #expect(poll { (try? Stats(lab.require(asking)))?.planes == ["police", "window"] })
