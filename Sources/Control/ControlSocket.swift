@@ -1,7 +1,7 @@
-import Records
 import CKernel
 import Glibc
 import Kernel
+import Records
 import SystemPackage
 import Units
 

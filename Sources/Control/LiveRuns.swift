@@ -1,8 +1,8 @@
-import Reports
 import Glibc
 import Kernel
 import Programs
 import Records
+import Reports
 import Units
 
 /// What a live run says of itself.

@@ -1,14 +1,15 @@
-import Reports
 import Glibc
 import Kernel
+import Programs
 import Records
+import Reports
 import Units
 
 /// A group of runs, as it is now.
 package struct RunGroup: Sendable {
     package let name: String
     /// nil where they can't be told: it wasn't created, and none of its runs answers, as their guards were killed.
-    package let rates: (down: Rate, up: Rate)?
+    package let rates: Rates?
     /// How many live.
     package let runs: Int
     /// Whether it was created to stay.
@@ -62,20 +63,20 @@ package struct RunGroups: ~Copyable {
     }
 
     /// Changes the rates of a group; nil: the present one stays. Returns what they are then.
-    package func set(_ name: String, down: Rate?, up: Rate?) throws(SetupError) -> (down: Rate, up: Rate) {
+    package func set(_ name: String, down: Rate?, up: Rate?) throws(SetupError) -> Rates {
         let record = created.find(name)
         guard let before = group(name, record) else { throw absence(name) }
         guard let rates = before.rates else { throw refusal(name, before.runs) }
-        let (down, up) = (down ?? rates.down, up ?? rates.up)
+        let new = Rates(down: down ?? rates.down, up: up ?? rates.up)
         if before.runs > 0 {
-            let request = ControlRequest.setGroup(down: down.bytesPerSecond ?? 0, up: up.bytesPerSecond ?? 0)
+            let request = ControlRequest.setGroup(down: new.down.bytesPerSecond ?? 0, up: new.up.bytesPerSecond ?? 0)
             let (after, silent) = records.ask(group: name) { change(of: $0, request) }
-            if let after, (after.down, after.up) != (down, up) { throw refusal(name, before.runs) }
+            if let after, after != new { throw refusal(name, before.runs) }
             if !silent.isEmpty { throw refusal(name, silent.count) }
             if after == nil && record == nil { throw absence(name) }
         }
-        if record != nil { try write(name, down, up) }
-        return (down, up)
+        if record != nil { try write(name, new.down, new.up) }
+        return new
     }
 
     private func write(_ name: String, _ down: Rate, _ up: Rate) throws(SetupError) {
@@ -97,27 +98,25 @@ package struct RunGroups: ~Copyable {
         // They may just have ended, most likely those that said nothing.
         let runs = records.members(of: name).count
         if record == nil && runs == 0 { return nil }
-        let known = answer ?? record.map { (rate($0.down), rate($0.up)) }
+        let known = answer ?? record.map { Rates(bytesPerSecond: ($0.down, $0.up)) }
         return RunGroup(name: name, rates: known, runs: runs, stays: record != nil)
     }
 
     /// The rates that its group has then, as a run answers.
-    private func change(of run: String, _ request: ControlRequest) -> (down: Rate, up: Rate)? {
+    private func change(of run: String, _ request: ControlRequest) -> Rates? {
         guard let answer = try? records.ask(run, request), let change = ControlChange(decoding: answer),
             change.refusal == nil
         else { return nil }
-        return (rate(change.down), rate(change.up))
+        return Rates(bytesPerSecond: (change.down, change.up))
     }
 
     /// The rates of its group, as a run answers.
-    private func rates(of run: String) -> (down: Rate, up: Rate)? {
+    private func rates(of run: String) -> Rates? {
         guard let answer = try? records.ask(run, .report(asText: false)),
             let group = ReportDocument(decoding: answer)?.group
         else { return nil }
-        return (rate(group.download_limit_bytes_per_second), rate(group.upload_limit_bytes_per_second))
+        return Rates(bytesPerSecond: (group.download_limit_bytes_per_second, group.upload_limit_bytes_per_second))
     }
-
-    private func rate(_ bytesPerSecond: UInt64?) -> Rate { Rate(bytesPerSecond: bytesPerSecond ?? 0) }
 }
 
 extension RecordDirectory {

@@ -1,12 +1,12 @@
-import Planes
-import Runs
 import Cgroups
-import Processes
 import Devices
 import Glibc
 import Kernel
 import Logging
+import Planes
+import Processes
 import Programs
+import Runs
 
 /// Looks at all that limiting needs and tries each on the real system. Nothing of that is left there: what is made for
 /// a try goes with its network namespace, or has a guard as a run has.

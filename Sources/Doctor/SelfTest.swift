@@ -1,10 +1,10 @@
-import Reports
-import Runs
-import Processes
 import Glibc
 import Kernel
 import Logging
+import Processes
 import Programs
+import Reports
+import Runs
 import Units
 
 /// A run like any other, whose command moves bytes over loopback, first in, then out.

@@ -5,9 +5,6 @@ import Programs
 
 /// The queue that a run's downloads wait in, and what leads them there from each device.
 struct DownloadQueue: ~Copyable {
-    /// Between two looks at the queue.
-    static let stepMilliseconds: CInt = 100
-
     // Destroyed in this order: the last made goes first.
     private var hooks: [Int32: DeviceHook] = [:]
     private let programs: QueuePrograms

@@ -7,6 +7,9 @@ import Units
 /// What the guard sets up beyond the police, and keeps right. Its scope undoes it. The run's memory tells what is in force,
 /// and what is in the way.
 package struct Planes: ~Copyable {
+    /// Between two looks at the queue while something moves, in ns.
+    package static let period: UInt64 = 100_000_000
+
     // Destroyed in this order: the last made goes first.
     private var downloads: DownloadQueue?
     private let attachments: Attachments

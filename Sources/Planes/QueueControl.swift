@@ -25,7 +25,7 @@ struct QueueControl {
     init(limit: UInt64, counting: Counting) {
         self.limit = Double(limit)
         self.counting = counting
-        payload = self.limit * Double(DownloadQueue.stepMilliseconds) / 1000
+        payload = self.limit * Double(Planes.period) / 1e9
         wire = payload
         rate = limit
     }

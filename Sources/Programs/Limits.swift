@@ -43,10 +43,10 @@ package struct Limits: Sendable {
 }
 
 extension Rates {
-    /// 0 stands for no limit.
-    init(bytesPerSecond: (UInt64, UInt64)) {
+    /// nil and 0 stand for no limit.
+    package init(bytesPerSecond: (UInt64?, UInt64?)) {
         self.init(
-            down: Rate(bytesPerSecond: bytesPerSecond.0), up: Rate(bytesPerSecond: bytesPerSecond.1))
+            down: Rate(bytesPerSecond: bytesPerSecond.0 ?? 0), up: Rate(bytesPerSecond: bytesPerSecond.1 ?? 0))
     }
 
     /// In the form that the programs of a run read.

@@ -1,9 +1,9 @@
 import CKernel
 import Cgroups
-import Processes
 import Glibc
 import Kernel
 import Logging
+import Processes
 import Programs
 import Records
 import SystemPackage
@@ -36,7 +36,7 @@ struct GuardLife {
     }
 
     /// Does without planes.
-    private func obstruct(_ error: any Error) {
+    func obstruct(_ error: any Error) {
         memory.obstacle = "\(error)"
         log.info("not shaped: \(error)")
     }

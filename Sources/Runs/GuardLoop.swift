@@ -1,12 +1,12 @@
-import Control
-import Reports
-import Planes
 import Cgroups
+import Control
 import Glibc
 import Kernel
 import Logging
+import Planes
 import Programs
 import Records
+import Reports
 import SystemPackage
 import Units
 
@@ -59,8 +59,7 @@ struct GuardLoop: ~Copyable {
                 planes = try Planes(
                     memory, life.plan.mode, life.kernel, loaded, hold.cgroup, hold.method, life.plan.sweep.isOn, log)
             } catch {
-                memory.obstacle = "\(error)"
-                log.info("not shaped: \(error)")
+                life.obstruct(error)
             }
         }
         tellPlanes()
@@ -108,7 +107,6 @@ struct GuardLoop: ~Copyable {
         }
     }
 
-    private static let period: UInt64 = 100_000_000
     /// How long nothing has to move before it sleeps.
     private static let quiet: UInt64 = 500_000_000
 
@@ -152,7 +150,7 @@ struct GuardLoop: ~Copyable {
 
     private mutating func wake() {
         alarm?.stop()
-        nextLook = Host.monotonicNanoseconds + GuardLoop.period
+        nextLook = Host.monotonicNanoseconds + Planes.period
         guard let member = life.member else { return }
         member.wake()
         follow(retries: false)
@@ -162,7 +160,7 @@ struct GuardLoop: ~Copyable {
     private mutating func tend(hasNewDevices: Bool) {
         let now = Host.monotonicNanoseconds
         let isTime = nextLook.map { $0 <= now } ?? false
-        if isTime { nextLook = now + GuardLoop.period }
+        if isTime { nextLook = now + Planes.period }
         if isTime || hasNewDevices { planes?.step() }
         if isTime, life.member?.step(isWaiting: isWaiting) == true { follow(retries: false) }
         if nextLook == nil, let member = life.member, now >= restedAt + Membership.rest {
@@ -218,9 +216,7 @@ extension GuardLoop {
     }
 
     private var report: Report {
-        var subject = life.plan.subject(life.command)
-        (subject.id, subject.method) = (hold.cgroup.id, hold.method)
-        var report = Report(subject, memory, life.member?.report)
+        var report = hold.report(life.plan.subject(life.command), memory, life.member)
         report.end(nil, after: Host.monotonicNanoseconds - began)
         return report
     }

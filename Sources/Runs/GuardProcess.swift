@@ -1,9 +1,9 @@
 import CKernel
 import Cgroups
-import Processes
 import Glibc
 import Kernel
 import Logging
+import Processes
 import Programs
 import Records
 

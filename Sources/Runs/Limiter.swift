@@ -1,10 +1,10 @@
-import Reports
 import Cgroups
-import Processes
 import Glibc
 import Kernel
 import Logging
+import Processes
 import Programs
+import Reports
 import SystemPackage
 
 /// A run that is set up on the system. Its scope undoes that, in reverse: the guard takes the planes down, while we undo
@@ -63,9 +63,7 @@ package struct Limiter: ~Copyable {
 
     /// What there is to say of the run so far.
     func report(_ subject: Report.Subject) -> Report {
-        var subject = subject
-        (subject.id, subject.method) = (id, method)
-        return Report(subject, memory, member?.report)
+        hold.report(subject, memory, member)
     }
 
     /// How many processes the run has.

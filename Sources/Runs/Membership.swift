@@ -1,9 +1,9 @@
 import Control
-import Reports
 import Groups
 import Kernel
 import Programs
 import Records
+import Reports
 import SystemPackage
 import Units
 
@@ -25,9 +25,7 @@ final class GroupEntry {
         if records.members(of: name).contains(where: { cgroup.hasPrefix($0.1.cgroup + "/") }) { return nil }
         let record = lock.find(name)
         rates =
-            record.map {
-                Rates(down: Rate(bytesPerSecond: $0.down ?? 0), up: Rate(bytesPerSecond: $0.up ?? 0))
-            } ?? plan.rates
+            record.map { Rates(bytesPerSecond: ($0.down, $0.up)) } ?? plan.rates
         self.name = name
         self.lock = lock
         let (answer, silent) = records.ask(group: name) { try? records.askToJoin($0) }

@@ -1,9 +1,9 @@
-import Reports
 import Cgroups
-import Processes
 import Kernel
 import Logging
+import Processes
 import Programs
+import Reports
 
 /// One command under its limits, from set-up to report.
 package struct Run {

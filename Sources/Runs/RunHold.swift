@@ -4,6 +4,7 @@ import Kernel
 import Logging
 import Programs
 import Records
+import Reports
 import SystemPackage
 
 /// All of a run that outlives the process which set it up: its cgroups, record and programs. throttle has it, and the
@@ -65,6 +66,13 @@ struct RunHold: ~Copyable {
         case .some(let record): record.name
         case nil: nil
         }
+    }
+
+    /// What there is to say of the run so far.
+    func report(_ subject: Report.Subject, _ memory: RunMemory, _ member: Membership?) -> Report {
+        var subject = subject
+        (subject.id, subject.method) = (cgroup.id, method)
+        return Report(subject, memory, member?.report)
     }
 
     /// Writes down what the run is asked for now. Nobody reads that while its guard answers, so a failure is no more than

@@ -1,6 +1,6 @@
-import Reports
 import Processes
 import Programs
+import Reports
 import Units
 
 /// Which way of attaching to use.

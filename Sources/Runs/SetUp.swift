@@ -1,7 +1,7 @@
 import Cgroups
-import Processes
 import Kernel
 import Logging
+import Processes
 import Programs
 import Records
 import Units

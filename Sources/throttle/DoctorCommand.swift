@@ -1,7 +1,7 @@
-import Doctor
 import ArgumentParser
-import Processes
+import Doctor
 import Kernel
+import Processes
 
 /// `throttle doctor`: whether limits can be set up here, and hold.
 struct DoctorCommand: ParsableCommand {

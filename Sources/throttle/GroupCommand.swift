@@ -1,5 +1,5 @@
-import Control
 import ArgumentParser
+import Control
 import Kernel
 import Units
 

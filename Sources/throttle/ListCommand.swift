@@ -1,8 +1,8 @@
-import Control
-import Reports
 import ArgumentParser
+import Control
 import Glibc
 import Kernel
+import Reports
 import Units
 
 /// `throttle list`: the live runs.

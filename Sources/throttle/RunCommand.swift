@@ -1,6 +1,6 @@
 import ArgumentParser
-import Processes
 import Logging
+import Processes
 import Runs
 
 /// `throttle run`: the options, and what becomes of them.

@@ -1,8 +1,8 @@
-import Reports
 import ArgumentParser
 import Kernel
 import Logging
 import Programs
+import Reports
 import Runs
 import Units
 

@@ -1,6 +1,7 @@
-import Control
 import ArgumentParser
+import Control
 import Kernel
+import Programs
 import Units
 
 /// `throttle set`: new limits for a live run, or for a group.
@@ -32,8 +33,8 @@ struct SetCommand: ParsableCommand {
         }
         let place = try LiveRuns().find(id ?? "")
         let change = try place.set(down: rates.down, up: rates.up)
-        let (down, up) = (Rate(bytesPerSecond: change.down ?? 0), Rate(bytesPerSecond: change.up ?? 0))
-        print("\(place.id) (\(place.record.name.printable)): down \(down), up \(up)")
+        let now = Rates(bytesPerSecond: (change.down, change.up))
+        print("\(place.id) (\(place.record.name.printable)): down \(now.down), up \(now.up)")
         if let obstacle = change.obstacle {
             Host.tell("throttle: downloads don't wait in a queue: \(obstacle.printable)\n")
         }

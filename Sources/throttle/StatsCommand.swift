@@ -1,7 +1,7 @@
-import Control
-import Reports
 import ArgumentParser
+import Control
 import Glibc
+import Reports
 
 /// `throttle stats`: one run in full.
 struct StatsCommand: ParsableCommand {

@@ -1,8 +1,8 @@
 import Glibc
 import Kernel
+import Reports
 import TestSupport
 import Testing
-import Reports
 
 @testable import Records
 @testable import Control

@@ -1,6 +1,6 @@
-import Processes
 import FoundationEssentials
 import Kernel
+import Processes
 import Programs
 import SystemPackage
 import TestSupport

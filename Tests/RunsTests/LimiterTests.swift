@@ -1,10 +1,10 @@
 import CKernel
 import CLibBPF
 import Cgroups
-import Processes
 import Glibc
 import Kernel
 import Logging
+import Processes
 import Programs
 import TestSupport
 import Testing

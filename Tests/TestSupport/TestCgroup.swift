@@ -1,8 +1,8 @@
 import Cgroups
 import Glibc
 import Kernel
-import SystemPackage
 import Synchronization
+import SystemPackage
 import Testing
 
 /// A cgroup of the test's own below the one that the tests run in; its scope removes it with all below.

@@ -2,9 +2,9 @@ import ArgumentParser
 import Glibc
 import Kernel
 import Programs
+import Reports
 import Runs
 import Testing
-import Reports
 
 @testable import throttle
 
