@@ -69,6 +69,20 @@ import Testing
         }
     }
 
+    /// Else a guard would take its throttle for killed, and hold what is left of the run.
+    @Test func `the end is heard though the other end heard not all`() throws {
+        var ends: [CInt] = [-1, -1]
+        try #require(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
+        let channel = Channel(descriptor: ends[1])
+        channel.say(.ready)
+        ToGuard.sendEnd(to: ends[0])
+        close(ends[0])
+        let message = try channel.receive()
+        let isEnd = if case .end? = message { true } else { false }
+        #expect(isEnd)
+        close(ends[1])
+    }
+
     @Test func `nobody has to listen`() {
         var ends: [CInt] = [-1, -1]
         #expect(socketpair(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
