@@ -14,6 +14,7 @@
 enum {
 	TCP_LEVEL = 6,
 	TCP_OPTION_MAXSEG = 2,
+	TCP_OPTION_SYNCNT = 7,
 	TCP_OPTION_WINDOW_CLAMP = 10,
 	SOCKET_LEVEL = 1,
 	SOCKET_OPTION_RCVBUF = 8,
@@ -23,6 +24,8 @@ enum {
 #define TCP_UNPACED 0xffffffffU	 /* BPF sets 32 bits of the rate: from 4 GB/s on nothing is paced */
 #define TCP_UNCLAMPED 0x7fffffff /* TCP_INFINITE_SSTHRESH: the slow start threshold is set with the clamp */
 #define TCP_LARGEST_BUFFER 0x3fffffff /* net.core.rmem_max at most; it is doubled, in an int */
+#define TCP_USUAL_RETRIES 6	      /* net.ipv4.tcp_syn_retries: some two minutes from 1 s on */
+#define TCP_SOON_RETRIES 15	      /* the same from 4 ms on */
 
 static __always_inline bool tcp_set(struct bpf_sock_ops *ops, int level, int option, __u32 value)
 {
@@ -42,6 +45,61 @@ static __always_inline void tcp_bound_segments(struct bpf_sock_ops *ops)
 	/* MAX_TCP_WINDOW, the largest that TCP_MAXSEG takes. */
 	if (bytes <= 32767)
 		tcp_set(ops, TCP_LEVEL, TCP_OPTION_MAXSEG, (__u32)bytes);
+}
+
+/* What tells where a connection comes from: usually that goes with a device. */
+static __always_inline __u32 tcp_source(struct bpf_sock_ops *ops, const struct throttle_socket *socket)
+{
+	__u32 address = ops->local_ip4, peer = ops->remote_ip4;
+
+	if (ops->family == ADDRESS_FAMILY_IPV6) {
+		address = ops->local_ip6[0] ^ ops->local_ip6[1] ^ ops->local_ip6[2] ^ ops->local_ip6[3];
+		peer = ops->remote_ip6[0] ^ ops->remote_ip6[1] ^ ops->remote_ip6[2] ^ ops->remote_ip6[3];
+	}
+	/* To an address of this host it takes loopback. */
+	if (address == peer)
+		address = 0;
+	return (address ^ (__u32)socket->network) * 0x9e3779b1 | 1;
+}
+
+static __always_inline __u32 *tcp_source_slot(__u32 source)
+{
+	return &run.sources[source >> 28 & (THROTTLE_SOURCES - 1)];
+}
+
+/*
+ * Has TCP try a first packet that is held again soon, not after a second. Only where it may be held: else
+ * every connection on a long path would be begun several times.
+ */
+static __always_inline void tcp_retry_soon(struct bpf_sock_ops *ops)
+{
+	struct throttle_socket *socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
+	__u32 source;
+
+	/* Of one that is asked for, there is none yet. */
+	if (!socket)
+		return;
+	source = tcp_source(ops, socket);
+	socket->retries_soon = *tcp_source_slot(source) != source;
+	if (!socket->retries_soon)
+		return;
+	/* It doubles with each time, so that more of them are needed until TCP gives up. */
+	tcp_set(ops, TCP_LEVEL, TCP_OPTION_SYNCNT, TCP_SOON_RETRIES);
+	ops->reply = constants.retry;
+}
+
+/* Keeps in mind where a connection came from that has been made. */
+static __always_inline void tcp_note_source(struct bpf_sock_ops *ops)
+{
+	struct throttle_socket *socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
+	__u32 source;
+
+	if (!socket || !socket->retries_soon)
+		return;
+	socket->retries_soon = 0;
+	tcp_set(ops, TCP_LEVEL, TCP_OPTION_SYNCNT, TCP_USUAL_RETRIES);
+	source = tcp_source(ops, socket);
+	*tcp_source_slot(source) = source;
 }
 
 /* Keeps what comes before the first callback within the burst. */

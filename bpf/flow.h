@@ -118,19 +118,23 @@ static __always_inline __u32 flow_local_port(const struct bpf_sock_tuple *tuple,
 
 /*
  * Whether a packet is for none of the marked ports, told as cheaply as can be: the packets of all others come
- * here. False where it can't be told so. A packet at ingress begins with its Ethernet header; where that is
- * longer, it isn't of these protocols.
+ * here. False where it can't be told so. A packet at ingress begins with its Ethernet header, if it has one;
+ * where that is longer, it isn't of these protocols.
  */
-static __always_inline bool flow_misses(struct __sk_buff *skb, const __u8 *marks)
+static __always_inline bool flow_misses(struct __sk_buff *skb, __u32 offset, const __u8 *marks)
 {
 	const __u8 *data = (void *)(long)skb->data;
 	const __u8 *end = (void *)(long)skb->data_end;
-	const __u8 *header = data + ETH_HLEN;
+	const __u8 *header = data + offset;
+	bool is_ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
 	__u32 port;
 
 	if (header + sizeof(struct ipv6hdr) > end)
 		return false;
-	header += skb->protocol == bpf_htons(ETH_P_IP) ? (header[0] & 0xf) * 4 : sizeof(struct ipv6hdr);
+	/* Other devices than Ethernet's may have headers, too. */
+	if (!offset && header[0] >> 4 != (is_ipv4 ? 4 : 6))
+		return false;
+	header += is_ipv4 ? (header[0] & 0xf) * 4 : sizeof(struct ipv6hdr);
 	if (header + 4 > end)
 		return false;
 	port = header[2] << 8 | header[3];

@@ -10,16 +10,11 @@
 
 #include "bucket.h"
 #include "connect.h"
+#include "device.h"
 #include "group.h"
 #include "maps.h"
 #include "packet.h"
 #include "scope.h"
-
-/* Tells the guard that something moves again. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096); /* or a page, where that is larger: libbpf sees to it */
-} alarm SEC(".maps");
 
 /* Return values of cgroup_skb programs: kernel/bpf/cgroup.c, __cgroup_bpf_run_filter_skb(). */
 enum {
@@ -71,15 +66,6 @@ static __always_inline bool is_exempt(struct __sk_buff *skb, enum throttle_direc
 	__sync_fetch_and_add(&run.exempt[direction].packets, 1);
 	__sync_fetch_and_add(&run.exempt[direction].bytes, skb->len);
 	return true;
-}
-
-/* Wakes the guard, which sleeps while nothing moves. Where CPUs race here, it is told twice. */
-static __always_inline void wake_guard(void)
-{
-	__u64 event = 0;
-
-	run.asleep = 0;
-	bpf_ringbuf_output(&alarm, &event, sizeof(event), 0);
 }
 
 static __always_inline bool within_limit(enum throttle_direction direction, const struct packet *packet,
@@ -148,22 +134,26 @@ int throttle_down(struct __sk_buff *skb)
 
 	if (is_exempt(skb, THROTTLE_DOWN))
 		return PASS;
+	device_is_settled(skb);
 	if (passes(skb, &packet, THROTTLE_DOWN))
 		return PASS;
 	count_dropped(&packet, THROTTLE_DOWN);
 	return INGRESS_DROP;
 }
 
-/* Whether the packet begins a connection before the queue for its download is there. */
-static __always_inline bool holds(struct __sk_buff *skb)
+/* Whether the packet begins a connection, and TCP will soon try again to send it. */
+static __always_inline bool can_wait(struct __sk_buff *skb)
 {
+	struct throttle_socket *socket;
 	struct bpf_sock *sk = skb->sk;
 
 	if (!sk)
 		return false;
 	sk = bpf_sk_fullsock(sk);
-	return sk && sk->state == BPF_TCP_SYN_SENT && bpf_tcp_sock(sk) &&
-	       bpf_ktime_get_ns() < run.hold_until_ns;
+	if (!sk || sk->state != BPF_TCP_SYN_SENT)
+		return false;
+	socket = bpf_sk_storage_get(&sockets, sk, 0, 0);
+	return socket && socket->retries_soon;
 }
 
 SEC("cgroup_skb/egress")
@@ -174,7 +164,8 @@ int throttle_up(struct __sk_buff *skb)
 
 	if (is_exempt(skb, THROTTLE_UP))
 		return PASS;
-	if (run.hold_until_ns && holds(skb)) {
+	/* What it asks for is to find its queue. */
+	if (!device_is_settled(skb) && can_wait(skb)) {
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
 		return EGRESS_DEFER;
 	}
@@ -206,12 +197,35 @@ int throttle_wit_up(struct __sk_buff *skb)
 #define CALLBACKS \
 	(BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
 
+/* Keeps in mind in which network namespace a socket is; `context`: that of the program. */
+static __always_inline void note_network(void *context, struct throttle_socket *socket)
+{
+	__u64 network;
+
+	if (!constants.network || !socket)
+		return;
+	network = bpf_get_netns_cookie(context);
+	if (network == constants.network)
+		return;
+	socket->network = network;
+	run.has_strangers = 1;
+}
+
 /* Marks the run's sockets. */
 SEC("cgroup/sock_create")
 int throttle_sock(struct bpf_sock *sk)
 {
-	bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	note_network(sk, bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE));
 	return PASS;
+}
+
+/* Marks those that the kernel makes itself, too, such as MPTCP's subflows. */
+static __always_inline void mark(struct bpf_sock_ops *ops)
+{
+	struct bpf_sock *sk = ops->sk;
+
+	if (sk && !bpf_sk_storage_get(&sockets, sk, 0, 0))
+		note_network(ops, bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE));
 }
 
 /* Whether the connection's peer is exempt; also of one that is asked for, which has no socket yet. */
@@ -253,14 +267,15 @@ int throttle_calls(struct bpf_sock_ops *ops)
 	bool exempt =
 		constants.scope && ops->op <= BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && exempts_connection(ops);
 
+	if (ops->op == BPF_SOCK_OPS_TCP_CONNECT_CB || ops->op == BPF_SOCK_OPS_TCP_LISTEN_CB)
+		mark(ops);
 	if (constants.scope && ops->op >= BPF_SOCK_OPS_TCP_CONNECT_CB &&
 	    ops->op <= BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
 		note_exempt(ops, exempt);
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TIMEOUT_INIT:
-		/* In jiffies. What is held is to be tried again soon, not after a second. */
-		if (run.hold_until_ns && ops->is_fullsock && !exempt)
-			ops->reply = 3;
+		if (run.learns && !exempt)
+			tcp_retry_soon(ops);
 		break;
 	case BPF_SOCK_OPS_RWND_INIT:
 		if (!exempt)
@@ -272,6 +287,8 @@ int throttle_calls(struct bpf_sock_ops *ops)
 			tcp_bound_segments(ops);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		tcp_note_source(ops);
+		/* fallthrough */
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		if (!exempt)
 			bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | CALLBACKS);

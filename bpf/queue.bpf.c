@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
  * The programs that lead a run's downloads into a queue, where they wait instead of being dropped. They are
- * loaded once for each queue.
+ * loaded once for each queue, and once more for devices without Ethernet.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -17,6 +17,7 @@
 
 /* Of these programs alone; all other maps are the run's. */
 const volatile struct throttle_queue_constants queue SEC(".rodata.queue") = {};
+struct throttle_queue_target target SEC(".data.queue") = {};
 
 /* Whether a socket is the run's; its packets take the queue from now on. */
 static __always_inline bool enqueues(struct bpf_sock *sk)
@@ -60,6 +61,12 @@ static __always_inline bool ends_here(struct __sk_buff *skb, const struct bpf_so
 	return way == BPF_FIB_LKUP_RET_FWD_DISABLED || way == BPF_FIB_LKUP_RET_NOT_FWDED;
 }
 
+/* An IFB takes frames: without this, it would drop what has none. It takes it off again. */
+static __always_inline bool has_frame(struct __sk_buff *skb)
+{
+	return !queue.has_no_ethernet || !bpf_skb_change_head(skb, ETH_HLEN, 0);
+}
+
 /* Whether a packet is for a socket of the run; it has its queue's class then. */
 static __always_inline bool is_ours(struct __sk_buff *skb)
 {
@@ -73,8 +80,9 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	 * Frames for others may be bridged, and multicast is for others, too. A VLAN's device will see what
 	 * has a tag; a macvlan's, what was in the queue already.
 	 */
-	if (!run.queue.device || skb->pkt_type != PACKET_HOST || flow_misses(skb, ports) ||
-	    skb->vlan_present || skb->priority == THROTTLE_TCP_CLASS || skb->priority == THROTTLE_REST_CLASS)
+	if (!run.queue.in_use || skb->pkt_type != PACKET_HOST ||
+	    flow_misses(skb, queue.has_no_ethernet ? 0 : ETH_HLEN, ports) || skb->vlan_present ||
+	    skb->priority == THROTTLE_TCP_CLASS || skb->priority == THROTTLE_REST_CLASS)
 		return false;
 	protocol = flow_read(skb, &tuple, &size);
 	if (protocol < 0 || !ports[flow_local_port(&tuple, size)])
@@ -91,7 +99,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 		return false;
 	found = enqueues(sk);
 	bpf_sk_release(sk);
-	found = found && ends_here(skb, &tuple, size);
+	found = found && ends_here(skb, &tuple, size) && has_frame(skb);
 	if (found)
 		skb->priority = protocol == IPPROTO_TCP ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
 	return found;
@@ -101,7 +109,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 SEC("tc")
 int throttle_shape(struct __sk_buff *skb)
 {
-	return is_ours(skb) ? (int)bpf_redirect(queue.device, 0) : TC_ACT_UNSPEC;
+	return is_ours(skb) ? (int)bpf_redirect(target.device, 0) : TC_ACT_UNSPEC;
 }
 
 /* The same for a filter whose action sends what it matches: -1 is a match, 0 none (net/sched/cls_bpf.c). */

@@ -114,7 +114,7 @@ static __always_inline void tcp_bound_buffer(struct bpf_sock_ops *ops, struct th
  */
 static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
-	bool queued = run.queue.device && socket->queued;
+	bool queued = run.queue.in_use && socket->queued;
 	__u32 before = socket->window, least = ops->mss_cache, rtt = ops->rtt_min;
 	__u64 now = bpf_ktime_get_ns(), window;
 	__u32 tick = (__u32)(now >> TCP_TICK_SHIFT);

@@ -101,10 +101,19 @@ enum throttle_scope {
 struct throttle_constants {
 	__u32 scope;   /* enum throttle_scope */
 	__u32 grouped; /* whether the run's packets are charged to its group's budget, too */
+	__u32 retry;   /* jiffies after which a connection's first packet that was held is tried again */
+	__u32 pad;
+	__u64 network; /* the cookie of throttle's network namespace; 0: sockets' can't be told here */
 };
 
-/* The same of a queue's programs, in the map ".rodata.queue". */
+/* The same of the programs at devices, in the map ".rodata.queue". */
 struct throttle_queue_constants {
+	__u32 has_no_ethernet; /* packets of the device begin with IP, as those of tun and WireGuard */
+};
+
+/* Where these programs lead packets, in the map ".data.queue". Written by user space before they are
+ * attached. */
+struct throttle_queue_target {
 	__u32 device; /* its index */
 };
 
@@ -123,9 +132,9 @@ struct throttle_tcp {
 	__u64 retransmitted_segments; /* by the run's sockets */
 };
 
-/* The queue that downloads wait in. Written by user space. */
+/* The queues that downloads wait in, one in each network namespace. Written by user space. */
 struct throttle_queue {
-	__u32 device;  /* its index, while downloads are led there; 0: none are */
+	__u32 in_use;  /* whether downloads are led there */
 	__u32 largest; /* bytes of a packet but TCP's; a larger one is left to the police */
 	__u32 samples;
 	__u32 pad;
@@ -134,11 +143,36 @@ struct throttle_queue {
 	__u64 dropped_packets;
 };
 
+enum throttle_device_state {
+	THROTTLE_DEVICE_NONE = 0,
+	THROTTLE_DEVICE_NEW = 1,     /* the guard was told of it */
+	THROTTLE_DEVICE_SETTLED = 2, /* its packets are led to a queue, or can't be */
+};
+
+/* A device that packets of the run pass. Programs write it, but that it is settled, and forgotten. */
+struct throttle_device {
+	__u64 network;	/* as in struct throttle_socket */
+	__u64 since_ns; /* CLOCK_MONOTONIC of the first packet */
+	__u32 index;
+	__u32 state; /* enum throttle_device_state */
+};
+
+#define THROTTLE_DEVICES 64
+#define THROTTLE_SOURCES 16
+
+/* What the programs tell the guard by the ring buffer "alarm". */
+struct throttle_event {
+	__u64 network;
+	__u32 device; /* a new one, by its index; 0: only that something moves again */
+	__u32 pad;
+};
+
 /* What is in force. Written by user space; both processes of a run tell it from here. */
 struct throttle_state {
 	__u32 planes;	     /* a bit for each that holds limits besides the police */
 	__u32 has_witness;   /* whether the parent has its programs */
-	__u64 obstacle[125]; /* why downloads don't wait in a queue, where they were to: text, ends with a 0
+	__u64 networks[4];   /* inodes of other network namespaces than throttle's that have had queues */
+	__u64 obstacle[121]; /* why downloads don't wait in a queue, where they were to: text, ends with a 0
 			      */
 };
 
@@ -146,12 +180,15 @@ struct throttle_run {
 	struct throttle_meter meter[THROTTLE_DIRECTIONS];
 	struct throttle_limits limits;
 	__u32 asleep; /* whether the guard is to be woken by the next packet that is charged */
-	__u32 pad;
+	__u32 learns; /* whether it is to be told of new devices, as downloads are to wait in queues */
 	struct throttle_witness witness[THROTTLE_DIRECTIONS];
 	struct throttle_share share[THROTTLE_DIRECTIONS];
 	struct throttle_tcp tcp;
 	struct throttle_queue queue;
-	__u64 hold_until_ns; /* until then no TCP connection is begun; 0: there is nothing to wait for */
+	struct throttle_device devices[THROTTLE_DEVICES];
+	__u32 sources[THROTTLE_SOURCES]; /* hashes of local addresses that connections were made from */
+	__u32 has_strangers; /* whether sockets were made in other network namespaces than throttle's */
+	__u32 spare;
 	/* What the run's user asked for, in bytes per second, 0 for no limit. A group may allot it less. */
 	__u64 asked[THROTTLE_DIRECTIONS];
 	struct throttle_exempt exempt[THROTTLE_DIRECTIONS];
@@ -181,6 +218,9 @@ struct throttle_socket {
 	__u32 queued;			  /* whether its packets come through the queue */
 	__u32 exempt;			  /* whether no limit is for its peer */
 	__u32 is_bounded;		  /* whether its receive buffer was set */
+	__u32 retries_soon; /* whether its first packet may be held, as it is tried again soon */
+	__u32 pad;
+	__u64 network; /* the cookie of its network namespace; 0: throttle's own */
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */

@@ -56,6 +56,11 @@ extension CgroupDirectory {
         }
     }
 
+    /// The processes of this cgroup and of those below.
+    package var allProcesses: [pid_t] {
+        children().reduce(processes().compactMap { pid_t($0) }) { $0 + ((try? child($1))?.allProcesses ?? []) }
+    }
+
     /// Sends a signal to every process of this cgroup and of those below.
     package func send(_ signal: CInt) {
         for pid in processes().compactMap({ pid_t($0) }) { kill(pid, signal) }

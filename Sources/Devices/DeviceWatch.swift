@@ -3,7 +3,7 @@ import Glibc
 import Kernel
 import SystemPackage
 
-/// Tells that devices of a network namespace came, went or changed (RTNLGRP_LINK); to be polled.
+/// Tells that devices left a network namespace (RTNLGRP_LINK); to be polled.
 package struct DeviceWatch: ~Copyable {
     private let socket: RouteSocket
 
@@ -20,16 +20,23 @@ package struct DeviceWatch: ~Copyable {
     /// Readable when there is something to drain. CLOEXEC.
     package var descriptor: CInt { nl_socket_get_fd(socket.pointer) }
 
-    /// Takes in what came, without waiting. Returns whether anything changed but queues, which come and go with each
-    /// run; also true when the kernel lost messages.
-    package func drain() -> Bool {
-        var hasChanged = false
+    /// Takes in what came, without waiting. Returns the indexes of devices that are gone; nil where messages were lost, so
+    /// that more may be.
+    package func drain() -> Set<Int32>? {
+        var gone: Set<Int32>? = []
         while true {
             let code = socket.receive { message in
-                if object(in: message, Device.init)?.kind != "ifb" { hasChanged = true }
+                if let index = DeviceWatch.departed(in: message) { gone?.insert(index) }
             }
-            if code == -CInt(NLE_AGAIN) { return hasChanged }
-            if code < 0 { hasChanged = true }
+            if code == -CInt(NLE_AGAIN) { return gone }
+            if code < 0 { gone = nil }
         }
+    }
+
+    private static func departed(in message: OpaquePointer) -> Int32? {
+        guard let header = nlmsg_hdr(message), header.pointee.nlmsg_type == RTM_DELLINK else { return nil }
+        let link = nlmsg_data(header).assumingMemoryBound(to: ifinfomsg.self).pointee
+        // Of another family, it only left a bridge.
+        return link.ifi_family == AF_UNSPEC ? link.ifi_index : nil
     }
 }

@@ -7,7 +7,7 @@ import SystemPackage
 /// calling thread is then.
 package final class NetworkNamespace: Sendable {
     private let file: Descriptor
-    private let inode: UInt64
+    package let inode: UInt64
 
     private init(_ file: consuming Descriptor, inode: UInt64) {
         self.file = file
@@ -15,9 +15,14 @@ package final class NetworkNamespace: Sendable {
     }
 
     /// The one that the calling thread is in.
-    package static func current() throws(SystemError) -> NetworkNamespace {
-        try attempting("open", Host.networkNamespacePath) { () throws(Errno) in
-            let file = try Descriptor(opening: Host.networkNamespacePath, O_RDONLY)
+    package static func current() throws(SystemError) -> NetworkNamespace { try at(Host.networkNamespacePath) }
+
+    /// That of a process. Takes the right to trace it (ptrace(2)).
+    package static func of(process: pid_t) throws(SystemError) -> NetworkNamespace { try at("/proc/\(process)/ns/net") }
+
+    private static func at(_ path: String) throws(SystemError) -> NetworkNamespace {
+        try attempting("open", path) { () throws(Errno) in
+            let file = try Descriptor(opening: path, O_RDONLY)
             var status = stat()
             if fstat(file.rawValue, &status) < 0 { throw Errno(rawValue: errno) }
             return NetworkNamespace(file, inode: UInt64(status.st_ino))
@@ -33,6 +38,11 @@ package final class NetworkNamespace: Sendable {
         if kernel_enter_network(file.rawValue) < 0 { throw SystemError("enter", "a network namespace") }
         defer { _ = kernel_enter_network(home.file.rawValue) }
         return try body()
+    }
+
+    /// What BPF programs know it by; nil before Linux 5.14.
+    package func cookie() throws(SystemError) -> UInt64? {
+        try inside { Host.networkCookie }
     }
 
     /// A socket that asks this namespace.

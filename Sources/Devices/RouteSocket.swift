@@ -63,10 +63,16 @@ package struct RouteSocket: ~Copyable {
         defer { nlmsg_free(message) }
         var header = header
         nlmsg_append(message, &header, MemoryLayout<Header>.size, CInt(NLMSG_ALIGNTO))
+        var hasAnswer = false
         var code = nl_send_auto(pointer, message)
-        if code >= 0 { code = receive(body) }
-        // It comes behind the answer, if that isn't an error; the end of a dump stands for it.
-        return code >= 0 && flags & CLibNL.NLM_F_DUMP == 0 ? nl_wait_for_ack(pointer) : code
+        if code >= 0 {
+            code = receive { message in
+                hasAnswer = true
+                body(message)
+            }
+        }
+        // It comes behind the answer, if there is one that isn't an error; the end of a dump stands for it.
+        return code >= 0 && hasAnswer && flags & CLibNL.NLM_F_DUMP == 0 ? nl_wait_for_ack(pointer) : code
     }
 
     /// All devices of the namespace, by index.
@@ -90,7 +96,7 @@ package struct RouteSocket: ~Copyable {
     }
 
     /// The device with that index.
-    func device(_ index: Int32) throws(Errno) -> Device {
+    package func device(_ index: Int32) throws(Errno) -> Device {
         try device(index, nil)
     }
 

@@ -146,8 +146,7 @@ extension Doctor {
             do {
                 let maps = programs.memory.maps
                 _ = try TCPPrograms(sharing: maps)
-                // That device is only named.
-                _ = try QueuePrograms(for: 1, sharing: maps)
+                _ = try QueuePrograms(sharing: maps)
                 add(.bpf, .ok, "programs load, \(ProgramSet.variant(for: kernel))")
             } catch {
                 add(.bpf, .degraded, error, ", so nothing but police can hold limits")
@@ -234,7 +233,8 @@ extension Doctor {
                 let network = try NetworkNamespace.current()
                 guard let loopback = try network.routeSocket().devices().first(where: \.isLoopback) else { return }
                 let maps = try loadPrograms(kernel).memory.maps
-                let programs = try QueuePrograms(for: loopback.index, sharing: maps)
+                let programs = try QueuePrograms(sharing: maps)
+                try programs.lead(to: loopback.index)
                 _ = try DeviceHook(
                     loopback, in: network, to: loopback.index, hasQdisc: isFilter, kernel, programs, .silent)
                 add(.ingress, .ok, isFilter ? "clsact with BPF filters" : "tcx links")

@@ -118,6 +118,23 @@ package enum Host {
         return stat(networkNamespacePath, &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
+    /// The cookie of the network namespace that the calling thread is in, by which BPF programs know it; nil before Linux
+    /// 5.14.
+    package static var networkCookie: UInt64? {
+        let probe = Descriptor(owning: socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0))
+        var cookie: UInt64 = 0
+        var size = socklen_t(MemoryLayout<UInt64>.size)
+        // SO_NETNS_COOKIE of asm-generic/socket.h.
+        return getsockopt(probe.rawValue, SOL_SOCKET, 71, &cookie, &size) == 0 ? cookie : nil
+    }
+
+    /// The kernel's HZ: how many jiffies a second has.
+    package static var ticksPerSecond: Int {
+        var resolution = timespec()
+        clock_getres(CLOCK_MONOTONIC_COARSE, &resolution)
+        return 1_000_000_000 / max(1, resolution.tv_nsec)
+    }
+
     /// Whether process 1 here is the machine's own, which reaps whatever is left to it. The initial pid namespace has a
     /// fixed inode (include/linux/proc_ns.h: PROC_PID_INIT_INO).
     package static var isInInitialProcessNamespace: Bool {

@@ -12,7 +12,7 @@ struct QueueControl {
 
     private var limit: Double
     private let counting: Counting
-    private var before = Counters()
+    private var before: Counters
     private var wasWaiting = false
     /// Recent traffic in bytes; at first, one step at the limit without headers, which errs on the safe side.
     private var payload: Double
@@ -22,7 +22,9 @@ struct QueueControl {
     /// Bytes of frames a second, as last set.
     private(set) var rate: UInt64
 
-    init(limit: UInt64, counting: Counting) {
+    /// `since`: what was counted before there was a queue.
+    init(limit: UInt64, counting: Counting, since before: Counters = Counters()) {
+        self.before = before
         self.limit = Double(limit)
         self.counting = counting
         payload = self.limit * Double(Planes.period) / 1e9

@@ -86,4 +86,5 @@ enum Map {
     static let prefixes = "prefixes"
     static let constants = ".rodata.run"
     static let queueConstants = ".rodata.queue"
+    static let queueTarget = ".data.queue"
 }

@@ -20,7 +20,8 @@ package struct ProgramSet: LoadedPrograms, ~Copyable {
         let object = try BPFObject(programs_limits(ProgramSet.hasCompareAndExchange(kernel)))
         if case .shared(let descriptor) = budget { try object.use(descriptor, forMap: Map.group) }
         let isGrouped = if case .none = budget { false } else { true }
-        try object.declare(scope, isGrouped: isGrouped)
+        // Earlier, the program for TCP's events can't tell them.
+        try object.declare(scope, isGrouped: isGrouped, hasNetworkCookies: kernel >= KernelVersion(5, 15))
         try object.load()
         try object.fill(scope)
         memory = try RunMemory(of: object, limits, isGrouped: isGrouped)

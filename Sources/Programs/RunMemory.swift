@@ -51,12 +51,6 @@ extension RunMemory {
 
     /// What the run may use at most: what was asked for, and no more than its group has.
     package var mostRates: Rates { group.map { asked.capped(by: $0.rates) } ?? asked }
-
-    /// Keeps new TCP connections from being made for so long: their first packet goes out when TCP tries again.
-    package func holdConnections(milliseconds: UInt64) {
-        run.pointee.hold_until_ns =
-            milliseconds == 0 ? 0 : Host.monotonicNanoseconds + milliseconds * 1_000_000
-    }
 }
 
 /// What is in force.
@@ -73,7 +67,24 @@ extension RunMemory {
         set { run.pointee.state.has_witness = newValue ? 1 : 0 }
     }
 
-    /// Why downloads don't wait in a queue, where they were to; at most 999 bytes.
+    /// The inodes of other network namespaces than throttle's that have had queues: the last four.
+    package private(set) var otherNetworks: [UInt64] {
+        get { withUnsafeBytes(of: run.pointee.state.networks) { $0.bindMemory(to: UInt64.self).filter { $0 != 0 } } }
+        set {
+            withUnsafeMutableBytes(of: &run.pointee.state.networks) { memory in
+                for (number, inode) in newValue.suffix(4).enumerated() {
+                    memory.storeBytes(of: inode, toByteOffset: number * MemoryLayout<UInt64>.stride, as: UInt64.self)
+                }
+            }
+        }
+    }
+
+    /// Keeps one in mind, for those who may have to clean up there.
+    package func noteNetwork(_ inode: UInt64) {
+        if !otherNetworks.contains(inode) { otherNetworks.append(inode) }
+    }
+
+    /// Why downloads don't wait in a queue, where they were to; at most 967 bytes.
     package var obstacle: String? {
         get {
             let text = withUnsafeBytes(of: run.pointee.state.obstacle) { $0.prefix { $0 != 0 }.map { $0 } }
@@ -154,6 +165,9 @@ extension RunMemory {
     /// When the last packet was charged, in ns of CLOCK_MONOTONIC; 0: none was.
     package var lastCharge: UInt64 { max(run.pointee.meter.0.last_ns, run.pointee.meter.1.last_ns) }
 
+    /// Whether any packet passed.
+    package var hasTraffic: Bool { run.pointee.meter.0.passed_packets > 0 || run.pointee.meter.1.passed_packets > 0 }
+
     /// Has the next packet that is charged sound the alarm. Returns whether none was since `lastCharge`.
     package func setAlarm(since lastCharge: UInt64) -> Bool {
         run.pointee.asleep = 1
@@ -197,13 +211,61 @@ extension RunMemory {
     }
 }
 
-/// The queue for downloads.
+/// A device that packets of the run pass.
+package struct UsedDevice: Hashable, Sendable {
+    /// Its network namespace: the cookie, 0 for throttle's own.
+    package let network: UInt64
+    package let index: Int32
+
+    package init(network: UInt64, index: Int32) {
+        self.network = network
+        self.index = index
+    }
+}
+
+/// The devices that its packets pass.
 extension RunMemory {
-    /// Sends downloads through the queue of this device, by its index; 0: through none. Packets but TCP's that are
-    /// larger than so many bytes go by.
-    package func useQueue(_ device: Int32, largest: UInt32 = .max) {
+    /// Whether the guard is told of new ones, by an `Alarm`. The first packet of a connection is held until they are
+    /// settled.
+    package var learnsDevices: Bool {
+        get { run.pointee.learns != 0 }
+        set { run.pointee.learns = newValue ? 1 : 0 }
+    }
+
+    /// Says that all is done that can be for packets of a device.
+    package func settle(_ device: UsedDevice) {
+        forEachDevice { used, place in
+            if used == device { place.pointee.state = THROTTLE_DEVICE_SETTLED.rawValue }
+        }
+    }
+
+    /// The guard will be told of these again.
+    package func forget(where isGone: (UsedDevice) -> Bool) {
+        forEachDevice { used, place in
+            if isGone(used) { place.pointee.state = THROTTLE_DEVICE_NONE.rawValue }
+        }
+    }
+
+    private func forEachDevice(_ body: (UsedDevice, UnsafeMutablePointer<throttle_device>) -> Void) {
+        withUnsafeMutablePointer(to: &run.pointee.devices) { devices in
+            devices.withMemoryRebound(to: throttle_device.self, capacity: Int(THROTTLE_DEVICES)) { places in
+                for number in 0..<Int(THROTTLE_DEVICES)
+                where places[number].state != THROTTLE_DEVICE_NONE.rawValue {
+                    let used = UsedDevice(
+                        network: places[number].network, index: Int32(truncatingIfNeeded: places[number].index))
+                    body(used, places + number)
+                }
+            }
+        }
+    }
+}
+
+/// The queues for downloads.
+extension RunMemory {
+    /// Whether downloads are led through queues. Packets but TCP's that are larger than so many bytes go by.
+    package func useQueues(_ isOn: Bool, largest: UInt32 = .max) {
         run.pointee.queue.largest = largest
-        run.pointee.queue.device = UInt32(device)
+        run.pointee.queue.in_use = isOn ? 1 : 0
     }
 
     /// Takes in one sample of what waits in the queue.

@@ -17,6 +17,8 @@ package struct RunRecord: Codable, Sendable, Equatable {
     package let cgroup: String
     /// The inode of the network namespace that its devices are in; 0 where that can't be told.
     package let network_namespace: UInt64
+    /// Those of other network namespaces that had devices of the run's.
+    package fileprivate(set) var other_namespaces: [UInt64]?
     /// Seconds since 1970.
     package let started: Int
     /// Bytes per second; nil: not limited.
@@ -52,6 +54,9 @@ package struct RunRecord: Codable, Sendable, Equatable {
         return schema == 1 && id.isPlainName && isItsFile && pid > 0 && (0...RunRecord.endOfTime).contains(started)
             && [down, up].allSatisfy { (1...UInt64(Int64.max)).contains($0 ?? 1) } && group?.isPlainName != false
     }
+
+    /// All network namespaces that devices of the run may be in.
+    package var namespaces: Set<UInt64> { Set((other_namespaces ?? []) + [network_namespace]) }
 
     /// The year 9999.
     private static let endOfTime = 253_402_300_799
@@ -115,14 +120,15 @@ package struct RecordFile: ~Copyable {
         try attempting("write", "the record \(name)") { () throws(Errno) in try file.write(record.encoded + "\n") }
     }
 
-    /// Writes the run's new limits down, in bytes per second (nil: not limited). It stays as long as it is at least, so
-    /// that it is whole with one call: others may be reading it.
-    package func change(down: UInt64?, up: UInt64?) {
+    /// Writes down the run's limits, in bytes per second (nil: not limited), and network namespaces. It stays as long as it
+    /// is at least, so that it is whole with one call: others may be reading it.
+    package func change(down: UInt64?, up: UInt64?, otherNamespaces: [UInt64]) {
         var status = stat()
         guard fstat(file.rawValue, &status) == 0, lseek(file.rawValue, 0, SEEK_SET) == 0,
             let bytes = try? file.readAll(upTo: maximumSize), var record = RunRecord(decoding: bytes, of: name)
         else { return }
         (record.down, record.up) = (down, up)
+        record.other_namespaces = otherNamespaces.isEmpty ? nil : otherNamespaces
         let text = Array(record.encoded.utf8)
         let padding = [UInt8](repeating: UInt8(ascii: " "), count: max(0, Int(status.st_size) - text.count - 1))
         let content = text + padding + [UInt8(ascii: "\n")]

@@ -22,7 +22,7 @@ package struct Cleanup {
         RecordDirectory.forEach { directory in
             let isWhole = directory.removeDead { path, record in
                 records.append(Leftover(.record, path, note: record.map { "\($0.name), pid \($0.pid)" }))
-                namespaces.insert(record?.network_namespace ?? 0)
+                namespaces.formUnion(record?.namespaces ?? [])
                 return isRemoving
             }
             if !isWhole { records.append(Leftover(ofMany: directory.path)) }

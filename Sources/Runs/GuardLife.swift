@@ -3,6 +3,7 @@ import Cgroups
 import Glibc
 import Kernel
 import Logging
+import Planes
 import Processes
 import Programs
 import Records
@@ -64,17 +65,31 @@ struct GuardLife {
         }
     }
 
+    /// All that there can be.
+    private func makePlanes(_ hold: borrowing RunHold, _ loaded: consuming TCPPrograms?, learns: Bool) -> Planes? {
+        guard let loaded else { return nil }
+        do {
+            if !learns { throw SystemError("watch", "the run's packets", errno: .noMemory) }
+            return try Planes(memory, plan.mode, kernel, loaded, hold.cgroup, hold.method, log)
+        } catch {
+            obstruct(error)
+            return nil
+        }
+    }
+
     /// Holds the run to its end.
     private func keep(
         _ hold: consuming RunHold, _ loaded: consuming TCPPrograms?, _ records: RecordDirectory?
     ) throws(SystemError) {
-        var loop = try GuardLoop(self, hold, records)
-        loop.setUp(loaded)
+        let alarm = Alarm(of: memory)
+        let planes = makePlanes(hold, loaded, learns: alarm != nil)
+        var loop = try GuardLoop(self, hold, planes, alarm, records)
+        loop.begin()
         plan.sweep.records(records)
         loop.run()
         loop.stop()
         // What couldn't be taken down is tried once more, as if a dead run had left it.
-        if plan.mode != .police && memory.rates.down != .unlimited { plan.sweep.queues(log) }
+        if plan.mode != .police && memory.rates.down != .unlimited { plan.sweep.queues(in: memory.otherNetworks, log) }
         channel.finish()
     }
 

@@ -26,11 +26,13 @@ struct GuardLoop: ~Copyable {
     private var nextLook: UInt64? = Host.monotonicNanoseconds
     /// When it last went to sleep, or told its group that it sleeps.
     private var restedAt: UInt64 = 0
+    /// When it last looked whether other network namespaces are still the run's.
+    private var lookedAround: UInt64 = 0
 
     init(
-        _ life: GuardLife, _ hold: consuming RunHold, _ records: RecordDirectory?
+        _ life: GuardLife, _ hold: consuming RunHold, _ planes: consuming Planes?, _ alarm: Alarm?,
+        _ records: RecordDirectory?
     ) throws(SystemError) {
-        // Who asks already is answered when the planes are up.
         control = GuardLoop.listen(hold.recordName, records, life.log)
         let parent = hold.cgroup.parent.path
         events = try attempting("watch", parent) { () throws(Errno) in try hold.cgroup.parent.events() }
@@ -38,7 +40,8 @@ struct GuardLoop: ~Copyable {
         self.life = life
         memory = life.memory
         log = life.log
-        alarm = Alarm(of: life.memory)
+        self.planes = planes
+        self.alarm = alarm
     }
 
     /// Where `throttle set` and the like reach the run; nil where it isn't recorded.
@@ -52,20 +55,11 @@ struct GuardLoop: ~Copyable {
         }
     }
 
-    /// Sets the planes up, as far as that is possible.
-    mutating func setUp(_ loaded: consuming TCPPrograms?) {
-        if let loaded {
-            do {
-                planes = try Planes(
-                    memory, life.plan.mode, life.kernel, loaded, hold.cgroup, hold.method, life.plan.sweep.isOn, log)
-            } catch {
-                life.obstruct(error)
-            }
-        }
+    /// Says that the command may start, with all that a run needs before its first packet.
+    mutating func begin() {
         tellPlanes()
-        // In any case, as throttle may wait for it.
         life.channel.say(.ready)
-        memory.holdConnections(milliseconds: 0)
+        planes?.prepare()
     }
 
     private func tellPlanes() {
@@ -93,22 +87,24 @@ struct GuardLoop: ~Copyable {
                 poller.add(life.channel.descriptor, .line)
             }
             poller.add(control?.descriptor ?? -1, .control)
-            poller.add(watchDescriptor, .devices)
-            poller.add(nextLook == nil ? alarm?.descriptor ?? -1 : -1, .traffic)
+            for descriptor in watchDescriptors { poller.add(descriptor, .devices) }
+            poller.add(alarm?.descriptor ?? -1, .traffic)
             poller.wake(at: nextTime)
             let ready = poller.wait()
+            // First, as connections may wait for it.
+            if ready.contains(.traffic) { hear() }
             if ready.contains(.line) {
                 if case .end = try? life.channel.receive() { return }
                 isAlone = true
             }
             if ready.contains(.control) { control?.answer { answer($0) } }
-            if ready.contains(.traffic) { wake() }
             tend(hasNewDevices: ready.contains(.devices))
         }
     }
 
     /// How long nothing has to move before it sleeps.
     private static let quiet: UInt64 = 500_000_000
+    private static let round: UInt64 = 1_000_000_000
 
     private var isShaping: Bool {
         switch planes {
@@ -124,17 +120,26 @@ struct GuardLoop: ~Copyable {
         }
     }
 
-    private var watchDescriptor: CInt {
+    private var watchDescriptors: [CInt] {
         switch planes {
-        case .some(let planes): planes.watchDescriptor
-        case nil: -1
+        case .some(let planes): planes.watchDescriptors
+        case nil: []
+        }
+    }
+
+    private var hasStrangers: Bool {
+        switch planes {
+        case .some(let planes): planes.hasStrangers
+        case nil: false
         }
     }
 
     /// When there is something to do without an event.
     private var nextTime: UInt64? {
         guard isShaping || life.member != nil else { return nil }
-        return nextLook ?? (life.member == nil ? nil : restedAt + Membership.rest)
+        if let nextLook { return nextLook }
+        if hasStrangers { return lookedAround + GuardLoop.round }
+        return life.member == nil ? nil : restedAt + Membership.rest
     }
 
     /// Stops looking at a run that moves nothing, until the alarm sounds.
@@ -148,8 +153,12 @@ struct GuardLoop: ~Copyable {
         life.member?.sleep()
     }
 
-    private mutating func wake() {
-        alarm?.stop()
+    /// Sets up what new devices need, and is awake then.
+    private mutating func hear() {
+        let known = memory.otherNetworks
+        for device in alarm?.stop() ?? [] { planes?.use(device) }
+        if memory.otherNetworks != known { hold.note(memory) }
+        if nextLook != nil { return }
         nextLook = Host.monotonicNanoseconds + Planes.period
         guard let member = life.member else { return }
         member.wake()
@@ -162,6 +171,10 @@ struct GuardLoop: ~Copyable {
         let isTime = nextLook.map { $0 <= now } ?? false
         if isTime { nextLook = now + Planes.period }
         if isTime || hasNewDevices { planes?.step() }
+        if hasStrangers && now >= lookedAround + GuardLoop.round {
+            lookedAround = now
+            planes?.leaveDeserted()
+        }
         if isTime, life.member?.step(isWaiting: isWaiting) == true { follow(retries: false) }
         if nextLook == nil, let member = life.member, now >= restedAt + Membership.rest {
             restedAt = now
@@ -209,7 +222,7 @@ extension GuardLoop {
             follow(retries: false)
             return refusal("can't shape downloads: \(obstacle)")
         }
-        hold.note(asked)
+        hold.note(memory)
         tellPlanes()
         let most = memory.mostRates
         return ControlAnswer(ControlChange(down: most.down, up: most.up, obstacle: memory.obstacle))

@@ -37,9 +37,6 @@ final class GuardProcess {
         var ends: [CInt] = [-1, -1]
         let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
-        // Long enough for all that the guard does before a transfer may begin, as a congestion window that has grown
-        // without it isn't reduced; short where it dies over it.
-        if memory.rates != .unlimited { memory.holdConnections(milliseconds: 200) }
         var own = [ends[1], base.descriptor.rawValue] + memory.maps.descriptors + [memory.alarm.rawValue]
         if let records { own.append(records.descriptor.rawValue) }
         if let member { own += member.descriptors }
@@ -100,10 +97,9 @@ final class GuardProcess {
         if log.logLevel == .debug || getpid() == 1 { while hear() {} }
     }
 
-    /// Waits until the planes are set up, or can't be.
+    /// Waits until all is set up that is to be before the command starts, or can't be.
     func waitUntilReady() {
-        while state == .starting, hear() {}
-        if state == .starting { takeOver() }
+        while state == .starting, listen() {}
     }
 
     /// Takes in one message. Returns whether more may follow.
@@ -144,11 +140,12 @@ final class GuardProcess {
         leave()
         if memory.planes.contains(.shape) { memory.obstacle = "the guard process was ended" }
         memory.planes = []
-        memory.useQueue(0)
+        memory.learnsDevices = false
+        memory.useQueues(false)
         // Its claim to the queue lasts until it is gone altogether.
         kill(pid, SIGKILL)
         waitpid(pid, nil, 0)
-        Sweep().queues(log)
+        Sweep().queues(in: memory.otherNetworks, log)
         // Nobody tells the run's share of its group any more: the group's budget holds.
         memory.rates = memory.asked
     }

@@ -75,11 +75,14 @@ struct RunHold: ~Copyable {
         return Report(subject, memory, member?.report)
     }
 
-    /// Writes down what the run is asked for now. Nobody reads that while its guard answers, so a failure is no more than
+    /// Writes down what the run is asked for now, and where it has queues. Nobody reads that while its guard answers, so a failure is no more than
     /// that.
-    func note(_ asked: Rates) {
+    func note(_ memory: RunMemory) {
         switch record {
-        case .some(let record): record.change(down: asked.down.bytesPerSecond, up: asked.up.bytesPerSecond)
+        case .some(let record):
+            record.change(
+                down: memory.asked.down.bytesPerSecond, up: memory.asked.up.bytesPerSecond,
+                otherNamespaces: memory.otherNetworks)
         case nil: break
         }
     }

@@ -98,12 +98,13 @@ extension Limiter {
         }
     }
 
-    /// Hands the guard its part in the run, and waits for the queue where there is to be nothing else.
+    /// Hands the guard its part in the run, and waits until it holds TCP: the first connection needs that.
     static func handOver(
         _ hold: borrowing RunHold, to guardProcess: GuardProcess?, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
     ) throws(SetupError) {
         do {
             try guardProcess?.take(hold)
+            guardProcess?.waitUntilReady()
         } catch {
             guardProcess?.leave()
             try doWithoutGuard(plan, error, log)
@@ -111,7 +112,6 @@ extension Limiter {
         // Without it, the group's budget is what holds.
         guard let guardProcess, guardProcess.isAlive else { return memory.rates = memory.asked }
         if plan.mode == .shape && memory.rates.down != .unlimited {
-            guardProcess.waitUntilReady()
             guard memory.planes.contains(.shape) else {
                 throw SetupError("can't shape downloads: \(memory.obstacle ?? "the guard process has ended")")
             }

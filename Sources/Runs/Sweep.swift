@@ -20,13 +20,15 @@ package struct Sweep {
         guard isOn, let records else { return }
         let here = Host.networkNamespace
         records.removeDead { _, record in
-            guard let record, record.network_namespace != here else { return true }
-            return Host.present([record.network_namespace]).isEmpty
+            guard let record else { return true }
+            return Host.present(record.namespaces.subtracting([here ?? 0])).isEmpty
         }
     }
 
-    /// In our network namespace.
-    func queues(_ log: Logger) {
-        if isOn { removeDeadQueues(log) }
+    /// In our network namespace, and in these others.
+    func queues(in others: [UInt64] = [], _ log: Logger) {
+        guard isOn else { return }
+        removeDeadQueues(log)
+        _ = Host.inNetworkNamespaces(Set(others)) { removeDeadQueues(log) }
     }
 }

@@ -35,12 +35,12 @@ import Testing
             let first = try NetworkNamespace.current()
             try enterNamespace()
             let watch = try DeviceWatch(in: first)
-            try shell("ip link add b0 type bridge")
-            var hasChanged = watch.drain()
-            #expect(!hasChanged)
-            _ = try first.inside { try? shell("ip link add b0 type bridge") }
-            hasChanged = watch.drain()
-            #expect(hasChanged)
+            try shell("ip link add b0 type bridge && ip link delete b0")
+            var gone = watch.drain()
+            #expect(gone == [])
+            _ = try first.inside { try? shell("ip link add b0 type bridge && ip link delete b0") }
+            gone = watch.drain()
+            #expect(gone?.count == 1)
         }
     }
 

@@ -58,7 +58,7 @@ import Testing
 
     private func words(_ kind: Kind, seconds: Double = 0.15) -> [String] {
         [throttlePath, "run", "-d", "50k", "-u", "50k", "--stats=json", "--stats-file", reportPath] + kind.options
-            + ["--", "sh", "-c", kind.script(seconds)]
+            + ["--"] + sendingFirst(kind.script(seconds))
     }
 
     private func meet(

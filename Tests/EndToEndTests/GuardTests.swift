@@ -25,10 +25,17 @@ import Testing
 
     /// Starts a run that waits, and returns when its downloads are shaped.
     private func startShapedRun() throws -> Child {
-        let words = throttle("-d", "50k", "--mode", "shape") + ["sh", "-c", "echo ready; read x; exit 3"]
+        let before = hooks()
+        let words = throttle("-d", "50k", "--mode", "shape") + sendingFirst("echo ready; read x; exit 3")
         let child = try lab.start(namespace.entry + words, input: .pipe)
         try child.waitForOutput("ready")
+        guard poll(until: { hooks() > before }) else { throw HarnessError("downloads aren't shaped") }
         return child
+    }
+
+    /// How many programs and filters of ours loopback has.
+    private func hooks() -> Int {
+        (links() ?? 0) + ((try? everything())?.matches(of: /throttle_match/).count ?? 0)
     }
 
     @Test func `shaped run has a queue of its own and takes it along`() throws {

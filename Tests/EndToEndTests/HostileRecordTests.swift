@@ -44,7 +44,7 @@ import Testing
     private func expectFetch(_ completed: Completed) {
         #expect(completed.ending == .exited(0), "\(completed.stderr)")
         let row = completed.stdout.split(separator: "\n").first { $0.contains(" fetch ") }
-        #expect(row?.contains("police+shape+window") == true, "\(completed.stdout)")
+        #expect(row?.contains("police+window") == true, "\(completed.stdout)")
     }
 
     @Test(arguments: [

@@ -259,8 +259,8 @@ extension PrivilegeTests {
         try lab.delegate()
         let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
         let script = #"""
-            for i in $(seq 66); do "$1" -d 50k -v -- sleep 60 2>>"$2" & done
-            until [ "$(grep -c "mode auto" "$2")" -ge 66 ]; do sleep 0.1; done; echo ready; read x
+            for i in $(seq 66); do "$1" -d 50k -v -- bash -c "echo >/dev/udp/127.0.0.1/9; exec sleep 60" 2>>"$2" & done
+            until [ "$(grep -c "shaped\|in a queue" "$2")" -ge 66 ]; do sleep 0.1; done; echo ready; read x
             """#
         try lab.require(["install", "-o", "65534", "/dev/null", "told"])
         let words = Lab.nobody + ["sh", "-c", script, "sh", binary, "told"]

@@ -150,7 +150,7 @@ import Testing
         #expect(access("\(lab.folder)/ran", F_OK) != 0)
         #expect(lab.cgroup.runs == [])
         // Long enough for the guard to find out.
-        let auto = throttle("--mode", "auto", "--down", "50k", "--stats=json") + ["sh", "-c", "sleep 0.5; echo out"]
+        let auto = throttle("--mode", "auto", "--down", "50k", "--stats=json") + sendingFirst("sleep 0.5; echo out")
         let completed = try lab.run(namespace.entry + takingTheQueuesName(auto))
         #expect(completed.ending == .exited(0) && completed.stdout == "out\n")
         let stats = try Stats(completed.stderr)
@@ -164,7 +164,7 @@ import Testing
     /// Starts a run that waits, of whose queue somebody has the name.
     private func startWithoutQueue(in namespace: Namespace, _ options: String...) throws -> Child {
         let words = [throttlePath, "run"] + options + ["--stats=json", "--stats-file", "stats", "--"]
-        let waiting = ["sh", "-c", "echo ready; read x"]
+        let waiting = sendingFirst("echo ready; read x")
         let child = try lab.start(namespace.entry + takingTheQueuesName(words + waiting), input: .pipe)
         try child.waitForOutput("ready")
         #expect(poll { (try? report(of: child)) != nil })
@@ -178,7 +178,7 @@ import Testing
     @Test func `queue that set could get is in the last report`() throws {
         let namespace = try Namespace(lab)
         let child = try startWithoutQueue(in: namespace, "--down", "50k")
-        #expect(try #require(report(of: child).shape_obstacle).contains("has that name"))
+        #expect(poll { (try? report(of: child).shape_obstacle)?.contains("has that name") == true })
         try lab.require(["ip", "-n", namespace.name, "link", "delete", "thr-\(child.pid)"])
         try lab.require([throttlePath, "set", "\(child.pid)", "--down", "80k"])
         let during = try report(of: child)

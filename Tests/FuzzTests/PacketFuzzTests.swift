@@ -17,8 +17,8 @@ import Units
             let free = try ProgramSet(for: kernel, .unlimited)
             let tight = try ProgramSet(for: kernel, .bytesPerSecond(1000))
             // Its device is only asked for: BPF_PROG_TEST_RUN sends nothing.
-            let queue = try QueuePrograms(for: 1, sharing: tight.memory.maps)
-            tight.memory.useQueue(1)
+            let queue = try QueuePrograms(sharing: tight.memory.maps)
+            tight.memory.useQueues(true)
             try Fuzzing.run(seed: seed, times: 500) { random in
                 let sample = RandomPacket(&random)
                 let input = "seed \(seed): \(sample)"

@@ -23,7 +23,8 @@ import Units
                 let maps = try ProgramSet(
                     for: kernel, Limits(.unlimited, burst: TimeSpan(nanoseconds: 200_000_000), counting: .payload)
                 ).memory.maps
-                let programs = try QueuePrograms(for: queue.device, sharing: maps)
+                let programs = try QueuePrograms(sharing: maps)
+                try programs.lead(to: queue.device)
                 let lo = try home.routeSocket().devices()[0]
                 let hook = try DeviceHook(
                     lo, in: home, to: queue.device, hasQdisc: isFilter, kernel, programs, lines.log)

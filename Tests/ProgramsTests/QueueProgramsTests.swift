@@ -19,9 +19,9 @@ extension KernelTests {
         @Test(arguments: kernels)
         func `what isn't for the run passes the shaper, whatever it is`(kernel: KernelVersion) throws {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1000))
-            let queue = try QueuePrograms(for: 1, sharing: programs.memory.maps)
-            for device in [0, 1] as [Int32] {
-                programs.memory.useQueue(device)
+            let queue = try QueuePrograms(sharing: programs.memory.maps)
+            for device in [false, true] {
+                programs.memory.useQueues(device)
                 for sample in PacketCase.wellFormed + PacketCase.malformed {
                     let result = try Calls(program: queue.shapeDescriptor, sample).action(3)
                     #expect(result == QueueProgramsTests.pass, "\(sample.testDescription)")
@@ -55,22 +55,22 @@ extension KernelTests {
                 try #require(kernel_make_network() == 0)
                 try #require(system("ip link set lo up") == 0)
                 let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
-                let queue = try QueuePrograms(for: 1, sharing: programs.memory.maps)
+                let queue = try QueuePrograms(sharing: programs.memory.maps)
                 let port = try QueueProgramsTests.open(sample, inRunOf: programs, if: ofRun)
                 let calls = Calls(program: queue.shapeDescriptor, sample.packet(to: port))
                 #expect(try calls.action(1) == QueueProgramsTests.pass)
                 // An index that nothing has: BPF_PROG_TEST_RUN only asks for what would be done.
-                programs.memory.useQueue(1)
+                programs.memory.useQueues(true)
                 #expect(try calls.action(1) == (ofRun ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
                 #expect(try Calls(program: queue.shapeDescriptor, sample.packet(to: port + 1)).action(1) == -1)
                 // Nothing waits for an upload's ACKs, and too large a datagram for any room in the queue.
                 let bare = try Calls(program: queue.shapeDescriptor, sample.packet(to: port, [])).action(1)
                 #expect(bare == (ofRun && !sample.isTCP ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
-                programs.memory.useQueue(1, largest: 16)
+                programs.memory.useQueues(true, largest: 16)
                 #expect(
                     try calls.action(1)
                         == (ofRun && sample.isTCP ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
-                programs.memory.useQueue(0)
+                programs.memory.useQueues(false)
                 #expect(try calls.action(1) == QueueProgramsTests.pass)
             }
         }
@@ -85,9 +85,9 @@ extension KernelTests {
                 let limits = Limits(rates, burst: try TimeSpan("200ms"), counting: .payload)
                 let exempt = Scope(except: [try Prefix("127.0.0.2"), try Prefix("::2")])
                 let programs = try ProgramSet(for: KernelVersion(6, 18), limits, scope: exempt)
-                let queue = try QueuePrograms(for: 1, sharing: programs.memory.maps)
+                let queue = try QueuePrograms(sharing: programs.memory.maps)
                 let port = try QueueProgramsTests.open(sample, inRunOf: programs)
-                programs.memory.useQueue(1)
+                programs.memory.useQueues(true)
                 for (host, action) in [(1, QueueProgramsTests.redirect), (2, QueueProgramsTests.pass)]
                     as [(UInt8, CInt)]
                 {

@@ -11,7 +11,7 @@ extension KernelTests {
         func `more programs load beside the limits of each kernel`(kernel: KernelVersion) throws {
             let maps = try ProgramSet(for: kernel).memory.maps
             let tcp = try TCPPrograms(sharing: maps)
-            let queue = try QueuePrograms(for: 1, sharing: maps)
+            let queue = try QueuePrograms(sharing: maps)
             #expect(try information(tcp.descriptor(of: .tcp)).type == BPF_PROG_TYPE_SOCK_OPS.rawValue)
             for descriptor in [queue.shapeDescriptor, queue.matchDescriptor] {
                 #expect(try information(descriptor).type == BPF_PROG_TYPE_SCHED_CLS.rawValue)
@@ -21,7 +21,7 @@ extension KernelTests {
         @Test func `all programs of a run work on its maps, and on no other's`() throws {
             let runs = [try ProgramSet().memory.maps, try ProgramSet().memory.maps]
             let used = try runs.map { run in
-                let queue = try QueuePrograms(for: 1, sharing: run)
+                let queue = try QueuePrograms(sharing: run)
                 let tcp = try TCPPrograms(sharing: run)
                 return try maps(of: [tcp.descriptor(of: .tcp), queue.shapeDescriptor])
             }
@@ -29,12 +29,12 @@ extension KernelTests {
             #expect(used[0].isDisjoint(with: used[1]))
         }
 
-        @Test func `each queue of a run has its own device, and nothing else`() throws {
+        @Test func `each queue of a run has its own device and kind, and nothing else`() throws {
             let run = try ProgramSet().memory.maps
-            let first = try QueuePrograms(for: 1, sharing: run)
-            let second = try QueuePrograms(for: 2, sharing: run)
+            let first = try QueuePrograms(sharing: run)
+            let second = try QueuePrograms(sharing: run)
             let used = [try maps(of: [first.shapeDescriptor]), try maps(of: [second.shapeDescriptor])]
-            #expect(used[0].subtracting(used[1]).count == 1)
+            #expect(used[0].subtracting(used[1]).count == 2)
             #expect(used[0].intersection(used[1]).isSubset(of: try ids(run)))
         }
 

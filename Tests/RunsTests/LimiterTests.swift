@@ -40,8 +40,7 @@ extension Limiter {
             try group.make("throttle-1/run")
             let lines = Lines()
             do {
-                let limiter = try Limiter(plan(in: group.path), Command(lastWords: 1), log: lines.log)
-                limiter.guardProcess?.waitUntilReady()
+                let limiter = try Limiter(plan(in: group.path, mode: .shape), Command(lastWords: 1), log: lines.log)
                 let planes = limiter.planes
                 #expect(planes == [.police, .shape, .window])
                 let name = "throttle-\(limiter.id)"
@@ -74,22 +73,23 @@ extension Limiter {
                     "attached throttle_wit_dn,", "attached throttle_wit_up,", "attached throttle_down,",
                     "attached throttle_up,", "attached throttle_sock,", "attached throttle_calls,",
                     // What the guard says.
-                    "attached throttle_tcp,", "created device", "attached throttle_shape", "mode auto:",
-                    "detached throttle_shape", "removed device", "detached throttle_tcp",
+                    "attached throttle_tcp,", "created device", "mode shape:", "removed device",
+                    "detached throttle_tcp",
                     "detached throttle_calls", "detached throttle_sock", "detached throttle_up",
                     "detached throttle_down", "detached throttle_wit_up", "detached throttle_wit_dn", "removed cgroup",
                 ])
         }
     }
 
-    @Test func `to police, no device is touched`() async {
-        await #expect(processExitsWith: .success) {
+    @Test(arguments: [Mode.auto, .police])
+    func `before there are packets no device is touched, and to police never`(mode: Mode) async {
+        await #expect(processExitsWith: .success) { [name = mode.rawValue as String] in
+            let mode = try #require(Mode(rawValue: name))
             try enterNamespace()
             let group = try TestCgroup()
             let lines = Lines()
             do {
-                let limiter = try Limiter(plan(in: group.path, mode: .police), Command(lastWords: 1), log: lines.log)
-                limiter.guardProcess?.waitUntilReady()
+                let limiter = try Limiter(plan(in: group.path, mode: mode), Command(lastWords: 1), log: lines.log)
                 let (planes, obstacle) = (limiter.planes, limiter.memory.obstacle)
                 #expect(planes == [.police, .window])
                 #expect(obstacle == nil)
@@ -99,7 +99,7 @@ extension Limiter {
                 _ = limiter.end(.keep)
             }
             #expect(!lines.all.contains { $0.contains("device") || $0.contains("qdisc") || $0.contains("shape") })
-            #expect(lines.all.contains("info: mode police: window police (attached by link)"))
+            #expect(lines.all.contains("info: mode \(mode): window police (attached by link)"))
         }
     }
 
@@ -121,29 +121,18 @@ extension Limiter {
         }
     }
 
-    @Test(arguments: [Mode.auto, .shape])
-    func `where there can be no queue, shape fails and auto does without`(mode: Mode) async {
-        await #expect(processExitsWith: .success) { [name = mode.rawValue as String] in
-            let mode = try #require(Mode(rawValue: name))
+    @Test func `where there can be no queue, shape fails`() async {
+        await #expect(processExitsWith: .success) {
             try enterNamespace()
             let group = try TestCgroup()
             let lines = Lines()
-            var plan = plan(in: group.path, mode: mode)
+            var plan = plan(in: group.path, mode: .shape)
             try #require(system("ip link add thr-\(getpid()) type bridge") == 0)
             plan.rates.up = .bytesPerSecond(1000)
-            if mode == .shape {
-                let error = #expect(throws: SetupError.self) {
-                    _ = try Limiter(plan, Command(lastWords: 1), log: lines.log)
-                }
-                #expect(error?.description.hasPrefix("can't shape downloads: can't create device thr-") == true)
-            } else {
-                let limiter = try Limiter(plan, Command(lastWords: 1), log: lines.log)
-                limiter.guardProcess?.waitUntilReady()
-                let (planes, obstacle) = (limiter.planes, limiter.memory.obstacle)
-                #expect(planes == [.police, .window, .pace])
-                #expect(obstacle?.hasPrefix("can't create device thr-\(getpid()): File exists") == true)
-                _ = limiter.end(.keep)
+            let error = #expect(throws: SetupError.self) {
+                _ = try Limiter(plan, Command(lastWords: 1), log: lines.log)
             }
+            #expect(error?.description.hasPrefix("can't shape downloads: can't create device thr-") == true)
             #expect(group.tree.isEmpty)
             #expect(lines.all.filter { $0.contains(" attached ") }.count == 7)
             #expect(lines.all.filter { $0.contains(" detached ") }.count == 7)

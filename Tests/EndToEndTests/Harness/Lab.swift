@@ -100,6 +100,11 @@ let packageRoot = URL(fileURLWithPath: #filePath).deletingLastPathComponent().de
 /// The binary under test.
 let throttlePath = "\(packageRoot)/.build/release/throttle"
 
+/// A command that sends a datagram over loopback, which tells the run's guard of that device, and then does as the script says.
+func sendingFirst(_ script: String) -> [String] {
+    ["bash", "-c", "echo >/dev/udp/127.0.0.1/9; " + script]
+}
+
 /// The words that limit the command which follows.
 func throttle(_ options: String...) -> [String] {
     [throttlePath, "run"] + options + ["--"]

@@ -1,0 +1,126 @@
+import Devices
+import Kernel
+import Logging
+import Programs
+import SystemPackage
+
+/// What holds downloads in one network namespace: the queue that they wait in, and what leads them there from each device
+/// that the run uses. A class, as no dictionary holds what can't be copied.
+final class NetworkPlanes {
+    // Destroyed in this order: the last made goes first.
+    private var hooks: [Int32: DeviceHook] = [:]
+    private let programs: QueuePrograms
+    private let queue: Queue
+    private let watch: DeviceWatch
+    let network: NetworkNamespace
+    /// What programs know the namespace by; 0 for throttle's own.
+    private let cookie: UInt64
+    /// What the lengths of the queue were made for.
+    private var size: UInt64
+    /// Of frames, in bytes a second, as last set.
+    private var rate: UInt64
+    /// What waits now, and what has passed, in bytes of frames.
+    private(set) var waitingBytes: UInt64 = 0
+    private(set) var passedBytes: UInt64 = 0
+    private let memory: RunMemory
+    private let kernel: KernelVersion
+    private let log: Logger
+
+    /// Makes the queue for a limit in bytes a second. `programs`: loaded already, where they are.
+    init(
+        in network: NetworkNamespace, _ cookie: UInt64, _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion,
+        _ id: String, _ programs: consuming QueuePrograms?, _ log: Logger
+    ) throws {
+        let watch = try DeviceWatch(in: network)
+        let loaded = try programs ?? QueuePrograms(sharing: memory.maps)
+        let queue = try Queue.ofRun(id, in: network, rate: rate, log: log)
+        try loaded.lead(to: queue.device)
+        self.programs = loaded
+        self.queue = queue
+        self.watch = watch
+        self.network = network
+        self.cookie = cookie
+        self.memory = memory
+        self.kernel = kernel
+        self.log = log
+        size = rate
+        self.rate = rate
+    }
+
+    var watchDescriptor: CInt { watch.descriptor }
+
+    var isWaiting: Bool { waitingBytes > 0 }
+
+    var hasHooks: Bool { !hooks.isEmpty }
+
+    /// Leads what comes in by a device through the queue. Nothing is done where that is so already.
+    func hook(_ index: Int32) throws {
+        if hooks[index] != nil { return }
+        // A new one each time: it isn't behind on answers that were lost.
+        let route = try network.routeSocket()
+        let device = try attempting("find", "device \(index)") { () throws(Errno) in try route.device(index) }
+        if device.kind == "ifb" || device.hasMaster {
+            throw SystemError("shape", "downloads from \(device.name)", errno: .notSupported)
+        }
+        let hasQdisc = route.hasIngressQdisc(index)
+        if device.isEthernet || device.isLoopback {
+            hooks[index] = try DeviceHook(
+                device, in: network, to: queue.device, hasQdisc: hasQdisc, kernel, programs, log)
+        } else {
+            hooks[index] = try DeviceHook(
+                device, in: network, to: queue.device, hasQdisc: hasQdisc, kernel, loadForBare(), log)
+        }
+        log.info("downloads from device \(device.name) wait in a queue")
+    }
+
+    /// The programs for a device without Ethernet. They live on as long as their hook does.
+    private func loadForBare() throws -> QueuePrograms {
+        let programs = try QueuePrograms(sharing: memory.maps, hasEthernet: false)
+        try programs.lead(to: queue.device)
+        return programs
+    }
+
+    /// Fits the queue to a limit that it is to have for long.
+    func resize(_ limit: UInt64) throws(SystemError) {
+        if limit <= size + size / 4 && limit >= size - size / 4 { return }
+        size = limit
+        try queue.resize(limit)
+    }
+
+    /// Bytes of a packet but TCP's that may wait, at a limit.
+    static func largestPacket(_ limit: UInt64) -> UInt32 { Queue.largestPacket(rate: limit) }
+
+    func setRate(_ bytesPerSecond: UInt64) throws(SystemError) {
+        if bytesPerSecond == rate { return }
+        rate = bytesPerSecond
+        try queue.setRate(bytesPerSecond)
+    }
+
+    /// Takes in what changed since the last step. Fails where somebody removed the queue: what is led there is dropped.
+    func step() throws(SystemError) {
+        forgetDeparted()
+        let statistics = try queue.statistics()
+        waitingBytes = statistics.tcp.queuedBytes + statistics.rest.queuedBytes
+        passedBytes = statistics.tcp.passedBytes + statistics.rest.passedBytes
+        if isWaiting {
+            memory.noteQueue(
+                delayNanoseconds: UInt64(Double(waitingBytes) / Double(rate) * 1e9),
+                droppedPackets: statistics.tcp.droppedPackets + statistics.rest.droppedPackets)
+        }
+    }
+
+    /// Another device may get the index, or the same come back.
+    private func forgetDeparted() {
+        let departed: Set<Int32>
+        if let gone = watch.drain() {
+            departed = gone
+        } else if let present = try? network.routeSocket().devices() {
+            departed = Set(hooks.keys).subtracting(present.map(\.index))
+        } else {
+            return
+        }
+        if departed.isEmpty { return }
+        hooks = hooks.filter { !departed.contains($0.key) }
+        memory.forget { $0.network == cookie && departed.contains($0.index) }
+    }
+}

@@ -1,0 +1,46 @@
+import Kernel
+import Programs
+
+/// Holds the queues of a run to its limit together: what those that hold something back may send is what the others leave,
+/// in equal parts.
+struct QueueDivision {
+    private var control: QueueControl
+    private var steppedNanoseconds = Host.monotonicNanoseconds
+    private var passedBytes: [UInt64: UInt64] = [:]
+    private let memory: RunMemory
+
+    /// For a limit in bytes a second.
+    init(limit: UInt64, _ memory: RunMemory) {
+        control = QueueControl(limit: limit, counting: memory.counting, since: memory.counters(.down))
+        self.memory = memory
+    }
+
+    /// Holds them to another limit.
+    mutating func follow(limit: UInt64, _ networks: [UInt64: NetworkPlanes]) throws(SystemError) {
+        let rate = control.follow(limit: limit)
+        for network in networks.values { try network.setRate(rate) }
+    }
+
+    /// Takes in what passed since the last step.
+    mutating func step(_ networks: [UInt64: NetworkPlanes]) throws(SystemError) {
+        let now = Host.monotonicNanoseconds
+        let seconds = Double(now - steppedNanoseconds) / 1e9
+        steppedNanoseconds = now
+        let isWaiting = networks.values.contains(where: \.isWaiting)
+        _ = control.step(memory.counters(.down), isWaiting: isWaiting, seconds: seconds)
+        let waiting = networks.values.count(where: \.isWaiting)
+        var rate = control.rate
+        if networks.count > 1 && waiting > 0 {
+            var left = Double(rate)
+            for (cookie, network) in networks where !network.isWaiting {
+                left -= Double(network.passedBytes - (passedBytes[cookie] ?? network.passedBytes)) / seconds
+            }
+            rate = UInt64(max(left, Double(rate) / 10)) / UInt64(waiting)
+        }
+        for (cookie, network) in networks {
+            // One that fails is told by its next step.
+            try? network.setRate(waiting == 0 || network.isWaiting ? max(rate, 1) : control.rate)
+            passedBytes[cookie] = network.passedBytes
+        }
+    }
+}
