@@ -12,14 +12,8 @@
 
 #include "maps.h"
 
-#define DEVICE_PROBES 8
+#define DEVICE_PROBES 4
 #define DEVICE_PATIENCE_NS 1000000000 /* for a guard that doesn't get on */
-
-/* Tells the guard that something moves again, and of new devices. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096); /* or a page, where that is larger: libbpf sees to it */
-} alarm SEC(".maps");
 
 /* Wakes the guard, which sleeps while nothing moves. Where CPUs race here, it is told twice. */
 static __always_inline void wake_guard(void)
@@ -77,25 +71,23 @@ static __always_inline void device_tell(struct throttle_device *device, __u64 ne
  */
 __noinline int throttle_settled(struct __sk_buff *skb)
 {
-	struct throttle_device *device, *free = NULL;
 	__u64 network = device_network(skb);
 	__u32 index = skb->ifindex;
+	struct throttle_device *device;
 
 #pragma clang loop unroll(disable)
 	for (__u32 probe = 0; probe < DEVICE_PROBES; probe++) {
 		device = &run.devices[(index + probe) % THROTTLE_DEVICES];
 		if (device->state == THROTTLE_DEVICE_NONE) {
-			free = free ? free : device;
-		} else if (device->index == index && device->network == network) {
+			device_tell(device, network, index);
+			return false;
+		}
+		if (device->index == index && device->network == network)
 			return device->state == THROTTLE_DEVICE_SETTLED ||
 			       bpf_ktime_get_ns() - device->since_ns > DEVICE_PATIENCE_NS;
-		}
 	}
 	/* More devices than there is room for: police holds the limits there. */
-	if (!free)
-		return true;
-	device_tell(free, network, index);
-	return false;
+	return true;
 }
 
 /* The same, as cheaply as can be for the usual case. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The maps that all objects use: limits.bpf.o makes them, tcp.bpf.o and queue.bpf.o are given them. */
+/* The maps that all objects use: maps.bpf.o makes them, the others are given them. */
 #ifndef THROTTLE_MAPS_H
 #define THROTTLE_MAPS_H
 
@@ -37,6 +37,12 @@ struct {
 	__type(key, int);
 	__type(value, struct throttle_socket);
 } sockets SEC(".maps");
+
+/* Tells the guard that something moves again, and of new devices. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096); /* or a page, where that is larger: libbpf sees to it */
+} alarm SEC(".maps");
 
 const volatile struct throttle_constants constants SEC(".rodata.run") = {};
 

@@ -169,10 +169,12 @@ struct throttle_event {
 
 /* What is in force. Written by user space; both processes of a run tell it from here. */
 struct throttle_state {
-	__u32 planes;	     /* a bit for each that holds limits besides the police */
-	__u32 has_witness;   /* whether the parent has its programs */
+	__u32 planes;	   /* a bit for each that holds limits besides the police */
+	__u32 has_witness; /* whether the parent has its programs */
+	__u32 has_tcp;	   /* whether those are attached that know the run's sockets */
+	__u32 pad;
 	__u64 networks[4];   /* inodes of other network namespaces than throttle's that have had queues */
-	__u64 obstacle[121]; /* why downloads don't wait in a queue, where they were to: text, ends with a 0
+	__u64 obstacle[120]; /* why downloads don't wait in a queue, where they were to: text, ends with a 0
 			      */
 };
 

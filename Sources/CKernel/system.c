@@ -85,11 +85,30 @@ ssize_t kernel_receive_fds(int socket, void *data, size_t size, int *fds, int *c
 	return received;
 }
 
+/*
+ * Has a new child run on another CPU than ours at once, where there is one: on ours it would wait until we
+ * do, a few milliseconds.
+ */
+static void move_away(pid_t child)
+{
+	int here = sched_getcpu();
+	cpu_set_t all, others;
+
+	if (here < 0 || sched_getaffinity(child, sizeof(all), &all) < 0)
+		return;
+	others = all;
+	CPU_CLR((unsigned)here, &others);
+	if (CPU_COUNT(&others) > 0 && sched_setaffinity(child, sizeof(others), &others) == 0)
+		sched_setaffinity(child, sizeof(all), &all);
+}
+
 pid_t kernel_fork_apart(const int *keep, int count)
 {
 	pid_t pid = fork();
 	int null;
 
+	if (pid > 0)
+		move_away(pid);
 	if (pid != 0)
 		return pid;
 	setsid();

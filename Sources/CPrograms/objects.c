@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
 #include "CPrograms.h"
 
-#if !__has_embed("../../build/bpf/limits.bpf.o") || !__has_embed("../../build/bpf/limits-v2.bpf.o") || \
-	!__has_embed("../../build/bpf/tcp.bpf.o") || !__has_embed("../../build/bpf/queue.bpf.o")
+#if !__has_embed("../../build/bpf/maps.bpf.o") || !__has_embed("../../build/bpf/limits.bpf.o") ||       \
+	!__has_embed("../../build/bpf/limits-v2.bpf.o") || !__has_embed("../../build/bpf/tcp.bpf.o") || \
+	!__has_embed("../../build/bpf/queue.bpf.o")
 #error "the BPF objects are not built yet: run 'make bpf' first"
 #endif
 
 /* libbpf reads ELF structures in place, hence the alignment. */
+_Alignas(8) static const unsigned char maps[] = {
+#embed "../../build/bpf/maps.bpf.o"
+};
 _Alignas(8) static const unsigned char limits[] = {
 #embed "../../build/bpf/limits.bpf.o"
 };
@@ -19,6 +23,11 @@ _Alignas(8) static const unsigned char tcp[] = {
 _Alignas(8) static const unsigned char queue[] = {
 #embed "../../build/bpf/queue.bpf.o"
 };
+
+struct programs_object programs_maps(void)
+{
+	return (struct programs_object){maps, sizeof(maps)};
+}
 
 struct programs_object programs_limits(bool has_cmpxchg)
 {

@@ -146,7 +146,7 @@ extension Doctor {
             do {
                 let maps = programs.memory.maps
                 _ = try TCPPrograms(sharing: maps)
-                _ = try QueuePrograms(sharing: maps)
+                for way in [QueueProgram.Way.link, .filter] { _ = try QueueProgram(sharing: maps, for: way) }
                 add(.bpf, .ok, "programs load, \(ProgramSet.variant(for: kernel))")
             } catch {
                 add(.bpf, .degraded, error, ", so nothing but police can hold limits")
@@ -159,7 +159,7 @@ extension Doctor {
     }
 
     private func loadPrograms(_ kernel: KernelVersion) throws(LoadError) -> ProgramSet {
-        try ProgramSet(for: kernel, SelfTest.plan.limits)
+        try ProgramSet(for: kernel, sharing: RunMemory(for: kernel, SelfTest.plan.limits))
     }
 
     /// Sets up a run without a command as auto does it, then in the other way.
@@ -233,10 +233,9 @@ extension Doctor {
                 let network = try NetworkNamespace.current()
                 guard let loopback = try network.routeSocket().devices().first(where: \.isLoopback) else { return }
                 let maps = try loadPrograms(kernel).memory.maps
-                let programs = try QueuePrograms(sharing: maps)
-                try programs.lead(to: loopback.index)
-                _ = try DeviceHook(
-                    loopback, in: network, to: loopback.index, hasQdisc: isFilter, kernel, programs, .silent)
+                let program = try QueueProgram(sharing: maps, for: isFilter ? .filter : .link)
+                try program.lead(to: loopback.index)
+                _ = try DeviceHook(loopback, in: network, to: loopback.index, program, .silent)
                 add(.ingress, .ok, isFilter ? "clsact with BPF filters" : "tcx links")
             } catch {
                 let isNeeded = isFilter != hasLinks

@@ -13,26 +13,22 @@ package final class DeviceHook {
 
     private let way: Way
 
-    /// By a tcx link where nobody's filters would be passed over for it, else as a filter behind theirs; so also where
-    /// there are as many links as Linux allows.
+    /// The program lives on as long as the hook does.
     package init(
-        _ device: Device, in network: NetworkNamespace, to queue: Int32, hasQdisc: Bool, _ kernel: KernelVersion,
-        _ programs: borrowing QueuePrograms, _ log: Logger
+        _ device: Device, in network: NetworkNamespace, to queue: Int32, _ program: borrowing QueueProgram,
+        _ log: Logger
     ) throws(SystemError) {
-        if kernel >= IngressLink.oldestKernel && !hasQdisc {
-            do throws(SystemError) {
-                let link = try network.inside { () throws(SystemError) in
-                    try IngressLink(programs, on: device.index, named: device.name, log: log)
-                }
-                way = .link(link)
-                return
-            } catch  where error.errno == .outOfRange {
-                log.debug("\(error)")
+        switch program.way {
+        case .link:
+            let link = try network.inside { () throws(SystemError) in
+                try IngressLink(program, on: device.index, named: device.name, log: log)
             }
+            way = .link(link)
+        case .filter:
+            way = .filter(
+                try PlacedFilter(
+                    program: program.descriptor, named: QueueProgram.filterName, on: device, in: network, to: queue,
+                    log: log))
         }
-        way = .filter(
-            try PlacedFilter(
-                program: programs.matchDescriptor, named: QueuePrograms.matchName, on: device, in: network,
-                to: queue, log: log))
     }
 }

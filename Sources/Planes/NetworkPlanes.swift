@@ -9,7 +9,8 @@ import SystemPackage
 final class NetworkPlanes {
     // Destroyed in this order: the last made goes first.
     private var hooks: [Int32: DeviceHook] = [:]
-    private let programs: QueuePrograms
+    /// The one for most devices.
+    private let program: QueueProgram
     private let queue: Queue
     private let watch: DeviceWatch
     let network: NetworkNamespace
@@ -26,16 +27,16 @@ final class NetworkPlanes {
     private let kernel: KernelVersion
     private let log: Logger
 
-    /// Makes the queue for a limit in bytes a second. `programs`: loaded already, where they are.
+    /// Makes the queue for a limit in bytes a second. `program`: loaded already, where it is.
     init(
         in network: NetworkNamespace, _ cookie: UInt64, _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion,
-        _ id: String, _ programs: consuming QueuePrograms?, _ log: Logger
+        _ id: String, _ program: consuming QueueProgram?, _ log: Logger
     ) throws {
         let watch = try DeviceWatch(in: network)
-        let loaded = try programs ?? QueuePrograms(sharing: memory.maps)
+        let loaded = try program ?? QueueProgram(sharing: memory.maps, for: .usual(kernel))
         let queue = try Queue.ofRun(id, in: network, rate: rate, log: log)
         try loaded.lead(to: queue.device)
-        self.programs = loaded
+        self.program = loaded
         self.queue = queue
         self.watch = watch
         self.network = network
@@ -62,22 +63,25 @@ final class NetworkPlanes {
         if device.kind == "ifb" || device.hasMaster {
             throw SystemError("shape", "downloads from \(device.name)", errno: .notSupported)
         }
-        let hasQdisc = route.hasIngressQdisc(index)
-        if device.isEthernet || device.isLoopback {
-            hooks[index] = try DeviceHook(
-                device, in: network, to: queue.device, hasQdisc: hasQdisc, kernel, programs, log)
-        } else {
-            hooks[index] = try DeviceHook(
-                device, in: network, to: queue.device, hasQdisc: hasQdisc, kernel, loadForBare(), log)
+        // Nobody's filters are to be passed over for it.
+        let way = route.hasIngressQdisc(index) ? .filter : QueueProgram.Way.usual(kernel)
+        do {
+            hooks[index] = try hook(device, by: way)
+        } catch let error as SystemError where way == .link && error.errno == .outOfRange {
+            log.debug("\(error)")
+            hooks[index] = try hook(device, by: .filter)
         }
         log.info("downloads from device \(device.name) wait in a queue")
     }
 
-    /// The programs for a device without Ethernet. They live on as long as their hook does.
-    private func loadForBare() throws -> QueuePrograms {
-        let programs = try QueuePrograms(sharing: memory.maps, hasEthernet: false)
-        try programs.lead(to: queue.device)
-        return programs
+    private func hook(_ device: Device, by way: QueueProgram.Way) throws -> DeviceHook {
+        let hasEthernet = device.isEthernet || device.isLoopback
+        if hasEthernet && way == program.way {
+            return try DeviceHook(device, in: network, to: queue.device, program, log)
+        }
+        let program = try QueueProgram(sharing: memory.maps, for: way, hasEthernet: hasEthernet)
+        try program.lead(to: queue.device)
+        return try DeviceHook(device, in: network, to: queue.device, program, log)
     }
 
     /// Fits the queue to a limit that it is to have for long.
@@ -123,4 +127,9 @@ final class NetworkPlanes {
         hooks = hooks.filter { !departed.contains($0.key) }
         memory.forget { $0.network == cookie && departed.contains($0.index) }
     }
+}
+
+extension QueueProgram.Way {
+    /// By link, since there are such.
+    static func usual(_ kernel: KernelVersion) -> Self { kernel >= IngressLink.oldestKernel ? .link : .filter }
 }

@@ -15,9 +15,8 @@ package struct Planes: ~Copyable {
     // Destroyed in this order: the last made goes first.
     /// Of each network namespace in which the run receives something, by its cookie; throttle's own is 0.
     private var networks: [UInt64: NetworkPlanes] = [:]
-    private let attachments: Attachments
-    /// Loaded ahead for the first of them.
-    private var spare: QueuePrograms?
+    /// Loaded ahead for the first of the networks.
+    private var spare: QueueProgram?
     private var division: QueueDivision?
     private let cgroup: CgroupDirectory
     private let memory: RunMemory
@@ -26,15 +25,11 @@ package struct Planes: ~Copyable {
     private let id: String
     private let log: Logger
 
-    /// Attaches what holds TCP. The run's devices are learned from here on, and each gets its queue by `use`.
+    /// Each device that the run uses gets its queue by `use`.
     package init(
-        _ memory: RunMemory, _ mode: Mode, _ kernel: KernelVersion, _ programs: borrowing TCPPrograms,
-        _ cgroup: borrowing RunCgroup, _ method: AttachMethod, _ log: Logger
+        _ memory: RunMemory, _ mode: Mode, _ kernel: KernelVersion, _ cgroup: borrowing RunCgroup, _ log: Logger
     ) throws(SystemError) {
-        var attachments = Attachments(log: log)
-        try attachments.attach(.tcp, of: programs, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
         let run = try attempting("open", cgroup.run.path) { () throws(Errno) in try cgroup.run.descriptor.copy() }
-        self.attachments = attachments
         self.cgroup = CgroupDirectory(run, cgroup.run.path)
         self.memory = memory
         self.mode = mode
@@ -46,7 +41,9 @@ package struct Planes: ~Copyable {
 
     /// Loads what the first queue will need.
     package mutating func prepare() {
-        if memory.learnsDevices && networks.isEmpty { spare = try? QueuePrograms(sharing: memory.maps) }
+        if memory.learnsDevices && networks.isEmpty {
+            spare = try? QueueProgram(sharing: memory.maps, for: .usual(kernel))
+        }
     }
 
     /// Makes the planes fit the limits. A queue that couldn't be set up, or that was lost, is tried again only if `retries`:
@@ -63,10 +60,7 @@ package struct Planes: ~Copyable {
     }
 
     private func tellPlanes() {
-        let rates = memory.rates
-        var planes: Set<Plane> = rates.up == .unlimited ? [] : [.pace]
-        if rates.down != .unlimited { planes.formUnion(networks.isEmpty ? [.window] : [.window, .shape]) }
-        memory.planes = planes
+        memory.tellPlanes(isShaped: !networks.isEmpty)
     }
 
     /// Holds the queues to a limit, and has new ones made as devices are used. In mode shape, and where the run has used some
@@ -161,9 +155,8 @@ extension Planes {
 
     private mutating func makeNetwork(_ cookie: UInt64, _ rate: UInt64) throws {
         if networks[cookie] != nil { return }
-        let programs = spare.take()
         networks[cookie] = try NetworkPlanes(
-            in: try find(cookie), cookie, rate, memory, kernel, id, programs, log)
+            in: try find(cookie), cookie, rate, memory, kernel, id, spare.take(), log)
         if let network = networks[cookie]?.network, cookie != 0 { memory.noteNetwork(network.inode) }
         if division == nil { division = QueueDivision(limit: rate, memory) }
     }

@@ -14,7 +14,7 @@ package final class Alarm {
     package init?(of memory: RunMemory) {
         let heard = Heard()
         let ring = ring_buffer__new(
-            memory.alarm.rawValue,
+            memory.maps.descriptor(of: Map.alarm),
             { heard, bytes, size in
                 guard let heard, let bytes, size >= MemoryLayout<throttle_event>.size else { return 0 }
                 let event = bytes.loadUnaligned(as: throttle_event.self)

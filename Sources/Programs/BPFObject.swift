@@ -23,6 +23,13 @@ struct BPFObject: ~Copyable {
         if bpf_map__reuse_fd(own, descriptor) != 0 { throw LoadError(errno: Errno(rawValue: errno)) }
     }
 
+    /// Doesn't load the program of this name.
+    func leaveOut(_ program: String) {
+        bpf_program__set_autoload(bpf_object__find_program_by_name(pointer, program), false)
+    }
+
+    func hasMap(_ name: String) -> Bool { bpf_object__find_map_by_name(pointer, name) != nil }
+
     /// What a map of constants holds; before the programs are loaded, as they are checked and compiled for it.
     func set<Value: BitwiseCopyable>(_ value: Value, ofMap name: String) throws(LoadError) {
         var value = value

@@ -14,14 +14,14 @@ package enum Hook: Sendable {
     case meter(Direction)
     /// On the parent.
     case witness(Direction)
-    /// Marks the sockets that are made in the run's cgroup.
+    /// Marks the sockets that are made in the run's cgroup. This one and those below are of `TCPPrograms`.
     case sockets
     /// Makes TCP call `tcp`, on the run's cgroup.
     case calls
-    /// Paces uploads and clamps windows, on the run's cgroup. Of `TCPPrograms`.
+    /// Paces uploads and clamps windows, on the run's cgroup.
     case tcp
 
-    /// The program's name in bpf/limits.bpf.c, or tcp.bpf.c for `tcp`, which bpftool shows.
+    /// The program's name in bpf/limits.bpf.c or tcp.bpf.c, which bpftool shows.
     var programName: String {
         switch self {
         case .meter(.down): "throttle_down"

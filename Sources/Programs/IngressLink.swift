@@ -18,21 +18,21 @@ package struct IngressLink: ~Copyable {
 
     /// Attaches to the device with this index.
     package init(
-        _ programs: borrowing QueuePrograms, on device: Int32, named name: String, log: Logger
+        _ program: borrowing QueueProgram, on device: Int32, named name: String, log: Logger
     ) throws(SystemError) {
-        let link = bpf_link_create(programs.shapeDescriptor, device, IngressLink.attachType, nil)
+        let link = bpf_link_create(program.descriptor, device, IngressLink.attachType, nil)
         if link < 0 {
             // kernel/bpf/mprog.c
             let hint = errno == ERANGE ? "64 programs are attached there already, all that Linux allows" : nil
-            throw SystemError("attach", "\(QueuePrograms.shapeName) to \(name)", hint: hint)
+            throw SystemError("attach", "\(QueueProgram.Way.link.name) to \(name)", hint: hint)
         }
         self.link = Descriptor(owning: link)
         self.name = name
         self.log = log
-        log.debug("attached \(QueuePrograms.shapeName) to device \(name), method tcx link")
+        log.debug("attached \(QueueProgram.Way.link.name) to device \(name), method tcx link")
     }
 
     deinit {
-        log.debug("detached \(QueuePrograms.shapeName) from device \(name)")
+        log.debug("detached \(QueueProgram.Way.link.name) from device \(name)")
     }
 }

@@ -14,17 +14,11 @@ package struct ProgramSet: LoadedPrograms, ~Copyable {
     package let memory: RunMemory
 
     /// Loads the programs. Nothing is attached yet.
-    package init(
-        for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none
-    ) throws(LoadError) {
+    package init(for kernel: KernelVersion, sharing memory: RunMemory) throws(LoadError) {
         let object = try BPFObject(programs_limits(ProgramSet.hasCompareAndExchange(kernel)))
-        if case .shared(let descriptor) = budget { try object.use(descriptor, forMap: Map.group) }
-        let isGrouped = if case .none = budget { false } else { true }
-        // Earlier, the program for TCP's events can't tell them.
-        try object.declare(scope, isGrouped: isGrouped, hasNetworkCookies: kernel >= KernelVersion(5, 15))
+        try object.use(memory.maps)
         try object.load()
-        try object.fill(scope)
-        memory = try RunMemory(of: object, limits, isGrouped: isGrouped)
+        self.memory = memory
         self.object = object
     }
 

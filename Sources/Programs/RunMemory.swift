@@ -1,6 +1,7 @@
 import CKernel
 import CPrograms
 import Kernel
+import Logging
 import Units
 
 /// What the programs and processes of a run share: what it may do, and what it did.
@@ -10,15 +11,22 @@ package final class RunMemory {
     package let maps: SharedMaps
     /// The budget that its packets are charged to, too; nil where there is none.
     package let group: GroupMemory?
-    /// For an `Alarm`.
-    package let alarm: Descriptor
     /// How much unused time may be caught up on.
     package let burst: TimeSpan
     package let counting: Counting
 
-    init(of object: borrowing BPFObject, _ limits: Limits, isGrouped: Bool) throws(LoadError) {
+    /// Makes it, for programs that are loaded later.
+    package init(
+        for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none
+    ) throws(LoadError) {
+        let object = try BPFObject(programs_maps())
+        if case .shared(let descriptor) = budget { try object.use(descriptor, forMap: Map.group) }
+        let isGrouped = if case .none = budget { false } else { true }
+        // Earlier, the program for TCP's events can't tell them.
+        try object.declare(scope, isGrouped: isGrouped, hasNetworkCookies: kernel >= KernelVersion(5, 15))
+        try object.load()
+        try object.fill(scope)
         shared = try SharedMemory<throttle_run>(of: object, Map.run)
-        alarm = try object.copyDescriptor(ofMap: Map.alarm)
         maps = try SharedMaps(of: object)
         group = isGrouped ? try GroupMemory(of: object) : nil
         burst = limits.burst
@@ -56,9 +64,30 @@ extension RunMemory {
 /// What is in force.
 extension RunMemory {
     /// What holds the limits besides the police.
-    package var planes: Set<Plane> {
+    package private(set) var planes: Set<Plane> {
         get { Set(Plane.allCases.filter { run.pointee.state.planes & $0.bit != 0 }) }
         set { run.pointee.state.planes = newValue.reduce(0) { $0 | $1.bit } }
+    }
+
+    /// Does without planes.
+    package func obstruct(_ error: any Error, _ log: Logger) {
+        learnsDevices = false
+        obstacle = "\(error)"
+        log.info("not shaped: \(error)")
+    }
+
+    /// Whether those are attached that know the run's sockets: pace, window and shape take that.
+    package var hasTCP: Bool {
+        get { run.pointee.state.has_tcp != 0 }
+        set { run.pointee.state.has_tcp = newValue ? 1 : 0 }
+    }
+
+    /// Says which planes are in force.
+    package func tellPlanes(isShaped: Bool) {
+        var planes: Set<Plane> = []
+        if hasTCP && rates.up != .unlimited { planes.insert(.pace) }
+        if hasTCP && rates.down != .unlimited { planes.formUnion(isShaped ? [.window, .shape] : [.window]) }
+        self.planes = planes
     }
 
     /// Whether the parent has its programs.
@@ -84,7 +113,7 @@ extension RunMemory {
         if !otherNetworks.contains(inode) { otherNetworks.append(inode) }
     }
 
-    /// Why downloads don't wait in a queue, where they were to; at most 967 bytes.
+    /// Why downloads don't wait in a queue, where they were to; at most 959 bytes.
     package var obstacle: String? {
         get {
             let text = withUnsafeBytes(of: run.pointee.state.obstacle) { $0.prefix { $0 != 0 }.map { $0 } }

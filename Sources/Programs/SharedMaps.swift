@@ -6,7 +6,9 @@ package final class SharedMaps {
     /// Our own, in the order of `names`.
     package private(set) var descriptors: [CInt] = []
 
-    private static let names = [Map.run, Map.ports, "sockets", Map.prefixes, Map.constants]
+    private static let names = [
+        Map.run, Map.group, Map.ports, Map.alarm, "sockets", Map.prefixes, Map.constants,
+    ]
 
     init(of object: borrowing BPFObject) throws(LoadError) {
         for name in SharedMaps.names { descriptors.append(try object.copyDescriptor(ofMap: name).release()) }
@@ -16,12 +18,15 @@ package final class SharedMaps {
         for descriptor in descriptors { close(descriptor) }
     }
 
+    /// That of the map of this name; -1 where there is none.
+    func descriptor(of name: String) -> CInt { byName.first { $0.0 == name }?.1 ?? -1 }
+
     fileprivate var byName: Zip2Sequence<[String], [CInt]> { zip(SharedMaps.names, descriptors) }
 }
 
 extension BPFObject {
-    /// Takes a run's maps, instead of making its own.
+    /// Takes a run's maps, as far as it has them, instead of making its own.
     func use(_ maps: SharedMaps) throws(LoadError) {
-        for (name, descriptor) in maps.byName { try use(descriptor, forMap: name) }
+        for (name, descriptor) in maps.byName where hasMap(name) { try use(descriptor, forMap: name) }
     }
 }

@@ -24,7 +24,7 @@ extension Limiter {
         return true
     }
 
-    /// Attaches meter and police, and what marks sockets and makes TCP call. Returns how that was possible.
+    /// Attaches meter and police. Returns how that was possible.
     static func attachMeters(
         _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
         _ plan: RunPlan, _ log: Logger
@@ -41,10 +41,24 @@ extension Limiter {
                     """)
             }
         }
-        for hook in [Hook.sockets, .calls] {
-            _ = try attachToRun(hook, &attachments, programs, cgroup, plan.attach)
-        }
         return method
+    }
+
+    /// Attaches what knows the run's sockets, which the guard has loaded. Without it, police holds the limits.
+    static func attachTCP(
+        _ attachments: inout Attachments, _ programs: borrowing LentPrograms, _ cgroup: borrowing RunCgroup,
+        _ method: AttachMethod, _ memory: RunMemory, _ log: Logger
+    ) {
+        // The guard says why.
+        if !programs.areAll { return }
+        do {
+            for hook in TCPPrograms.hooks {
+                try attachments.attach(hook, of: programs, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
+            }
+            memory.hasTCP = true
+        } catch {
+            memory.obstruct(error, log)
+        }
     }
 
     private static func attachToRun(

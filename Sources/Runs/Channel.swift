@@ -17,6 +17,8 @@ enum ToGuard: ~Copyable {
 enum FromGuard: Equatable {
     /// That the planes are set up, or can't be.
     case ready
+    /// That programs are loaded, which come with this, or can't be.
+    case programs
     case log(Logger.Level, String)
 }
 
@@ -67,6 +69,22 @@ struct Channel: Sendable {
             // Nobody may be there to hear it any more, or listen.
             if sent >= 0 || [EPIPE, EAGAIN].contains(errno) { return }
             usleep(1000)
+        }
+    }
+
+    /// Lends programs, by their descriptors; none where there are none.
+    func lend(_ programs: borrowing TCPPrograms?) {
+        let descriptors =
+            switch programs {
+            case .some(let programs): programs.descriptors
+            case nil: [CInt]()
+            }
+        let bytes = FromGuard.programs.encoded
+        // Where that fails, throttle does without them.
+        if descriptors.isEmpty
+            || kernel_send_fds(descriptor, bytes, bytes.count, descriptors, CInt(descriptors.count)) < 0
+        {
+            say(.programs)
         }
     }
 
@@ -145,14 +163,18 @@ extension FromGuard {
     fileprivate var encoded: [UInt8] {
         switch self {
         case .ready: [0]
+        case .programs: [FromGuard.programsMark]
         case .log(let level, let text):
             [UInt8(Logger.Level.allCases.firstIndex(of: level) ?? 0) + 1] + Array(text.utf8.prefix(4000))
         }
     }
 
+    private static let programsMark: UInt8 = 255
+
     init(decoding bytes: some Collection<UInt8>) {
         let levels = Logger.Level.allCases
         guard let mark = bytes.first, mark > 0 else { self = .ready; return }
+        if mark == FromGuard.programsMark { self = .programs; return }
         let level = Int(mark) <= levels.count ? levels[Int(mark) - 1] : .debug
         self = .log(level, String(decoding: bytes.dropFirst(), as: UTF8.self))
     }

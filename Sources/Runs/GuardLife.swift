@@ -24,30 +24,25 @@ struct GuardLife {
 
     func work(_ base: borrowing CgroupDirectory, _ records: RecordDirectory?) {
         // Loaded beside what throttle sets up.
-        let loaded = load()
+        load()
+        let alarm = Alarm(of: memory)
         do {
             guard let hold = try inherit(base, records) else { return sweep(base, records) }
-            try keep(hold, loaded, records)
+            try keep(hold, alarm, records)
             // What couldn't be removed is tried once more, as if a dead run had left it.
             if plan.sweep.isOn { sweep(base, records) }
         } catch {
             // throttle hears this, and goes on without us.
-            obstruct(error)
+            memory.obstruct(error, log)
         }
     }
 
-    /// Does without planes.
-    func obstruct(_ error: any Error) {
-        memory.obstacle = "\(error)"
-        log.info("not shaped: \(error)")
-    }
-
-    private func load() -> TCPPrograms? {
+    private func load() {
         do {
-            return try TCPPrograms(sharing: memory.maps)
+            channel.lend(try TCPPrograms(sharing: memory.maps))
         } catch {
-            obstruct(error)
-            return nil
+            memory.obstruct(error, log)
+            channel.lend(nil)
         }
     }
 
@@ -65,26 +60,32 @@ struct GuardLife {
         }
     }
 
+    func tellPlanes(_ method: AttachMethod) {
+        let names = memory.planes.map(\.rawValue).sorted() + ["police"]
+        log.info("mode \(plan.mode): \(names.joined(separator: " ")) (attached by \(method))")
+    }
+
     /// All that there can be.
-    private func makePlanes(_ hold: borrowing RunHold, _ loaded: consuming TCPPrograms?, learns: Bool) -> Planes? {
-        guard let loaded else { return nil }
+    private func makePlanes(_ hold: borrowing RunHold, learns: Bool) -> Planes? {
+        if !memory.hasTCP { return nil }
         do {
             if !learns { throw SystemError("watch", "the run's packets", errno: .noMemory) }
-            return try Planes(memory, plan.mode, kernel, loaded, hold.cgroup, hold.method, log)
+            return try Planes(memory, plan.mode, kernel, hold.cgroup, log)
         } catch {
-            obstruct(error)
+            memory.obstruct(error, log)
             return nil
         }
     }
 
     /// Holds the run to its end.
     private func keep(
-        _ hold: consuming RunHold, _ loaded: consuming TCPPrograms?, _ records: RecordDirectory?
+        _ hold: consuming RunHold, _ alarm: Alarm?, _ records: RecordDirectory?
     ) throws(SystemError) {
-        let alarm = Alarm(of: memory)
-        let planes = makePlanes(hold, loaded, learns: alarm != nil)
+        let planes = makePlanes(hold, learns: alarm != nil)
+        tellPlanes(hold.method)
+        // In any case, as throttle may wait for it.
+        channel.say(.ready)
         var loop = try GuardLoop(self, hold, planes, alarm, records)
-        loop.begin()
         plan.sweep.records(records)
         loop.run()
         loop.stop()

@@ -55,18 +55,6 @@ struct GuardLoop: ~Copyable {
         }
     }
 
-    /// Says that the command may start, with all that a run needs before its first packet.
-    mutating func begin() {
-        tellPlanes()
-        life.channel.say(.ready)
-        planes?.prepare()
-    }
-
-    private func tellPlanes() {
-        let names = memory.planes.map(\.rawValue).sorted() + ["police"]
-        log.info("mode \(life.plan.mode): \(names.joined(separator: " ")) (attached by \(hold.method))")
-    }
-
     /// Takes down what throttle doesn't.
     mutating func stop() {
         life.member?.leave()
@@ -77,6 +65,7 @@ struct GuardLoop: ~Copyable {
     /// Goes on until throttle ends the run; or until nothing runs any more, where it has left the run to us or was killed.
     mutating func run() {
         enum Event { case line, devices, control, traffic, cgroup }
+        planes?.prepare()
         var isAlone = false
         while !isAlone || events.isPopulated {
             sleepIfQuiet()
@@ -223,7 +212,7 @@ extension GuardLoop {
             return refusal("can't shape downloads: \(obstacle)")
         }
         hold.note(memory)
-        tellPlanes()
+        life.tellPlanes(hold.method)
         let most = memory.mostRates
         return ControlAnswer(ControlChange(down: most.down, up: most.up, obstacle: memory.obstacle))
     }

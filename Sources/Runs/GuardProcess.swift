@@ -12,6 +12,8 @@ import Records
 /// however it ends itself, nothing of it stays. It is forked before there is anything to guard.
 final class GuardProcess {
     private enum State {
+        /// It loads programs.
+        case loading
         /// It sets the planes up.
         case starting
         case up
@@ -21,7 +23,8 @@ final class GuardProcess {
         case gone
     }
 
-    private var state = State.starting
+    private var state = State.loading
+    private var lent: [CInt] = []
     private var line: Descriptor?
     private let pid: pid_t
     private let memory: RunMemory
@@ -37,7 +40,7 @@ final class GuardProcess {
         var ends: [CInt] = [-1, -1]
         let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
-        var own = [ends[1], base.descriptor.rawValue] + memory.maps.descriptors + [memory.alarm.rawValue]
+        var own = [ends[1], base.descriptor.rawValue] + memory.maps.descriptors
         if let records { own.append(records.descriptor.rawValue) }
         if let member { own += member.descriptors }
         own.sort()
@@ -77,7 +80,7 @@ final class GuardProcess {
     var input: CInt { isAlive ? descriptor : -1 }
 
     /// Whether it keeps the planes up, and would hold the run without us.
-    var isAlive: Bool { state == .starting || state == .up }
+    var isAlive: Bool { [.loading, .starting, .up].contains(state) }
 
     /// Gives the guard its part in the run.
     func take(_ hold: borrowing RunHold) throws(SystemError) { try hold.handOver(to: descriptor) }
@@ -97,7 +100,14 @@ final class GuardProcess {
         if log.logLevel == .debug || getpid() == 1 { while hear() {} }
     }
 
-    /// Waits until all is set up that is to be before the command starts, or can't be.
+    /// Waits for the programs that it loads beside us.
+    func takePrograms() -> LentPrograms {
+        while state == .loading, listen() {}
+        defer { lent = [] }
+        return LentPrograms(owning: lent)
+    }
+
+    /// Waits until the planes are set up, or can't be.
     func waitUntilReady() {
         while state == .starting, listen() {}
     }
@@ -106,7 +116,7 @@ final class GuardProcess {
     func listen() -> Bool {
         if hear() { return true }
         if isAlive {
-            log.warning("the guard process was ended: from now on only police holds the limits")
+            log.warning("the guard process was ended: downloads don't wait in a queue any more")
             takeOver()
         }
         return false
@@ -126,9 +136,13 @@ final class GuardProcess {
 
     private func hear() -> Bool {
         var buffer = [UInt8](repeating: 0, count: 4096)
-        let count = recv(descriptor, &buffer, buffer.count, 0)
+        var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
+        var number: CInt = 0
+        let count = kernel_receive_fds(descriptor, &buffer, buffer.count, &descriptors, &number)
+        lent += descriptors.prefix(Int(number))
         guard count > 0 else { return false }
         switch FromGuard(decoding: buffer.prefix(count)) {
+        case .programs: if state == .loading { state = .starting }
         case .ready: if state == .starting { state = .up }
         case .log(let level, let text): log.log(level: level, "\(text)")
         }
@@ -139,7 +153,7 @@ final class GuardProcess {
     private func takeOver() {
         leave()
         if memory.planes.contains(.shape) { memory.obstacle = "the guard process was ended" }
-        memory.planes = []
+        memory.tellPlanes(isShaped: false)
         memory.learnsDevices = false
         memory.useQueues(false)
         // Its claim to the queue lasts until it is gone altogether.

@@ -22,12 +22,12 @@ package struct Limiter: ~Copyable {
         let base = try Limiter.base(plan, log)
         let records = Limiter.records(log)
         var entry = try GroupEntry(plan, from: base.path, records)
-        let programs = try Limiter.load(plan, kernel, entry, log)
-        let memory = programs.memory
+        let memory = try Limiter.makeMemory(plan, kernel, entry, log)
         let member = try Limiter.join(entry, plan, memory, log)
         // From here on, the guard removes what a kill leaves.
         let line = GuardLine(
             to: try Limiter.startGuard(plan, command, kernel, memory, base, records, member, log))
+        let programs = try Limiter.load(kernel, memory, log)
         let cgroup: RunCgroup
         do {
             cgroup = try RunCgroup(in: base, log: log)
@@ -40,6 +40,9 @@ package struct Limiter: ~Copyable {
         var attachments = Attachments(log: log)
         memory.hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
+        if let guardProcess = line.guardProcess {
+            Limiter.attachTCP(&attachments, guardProcess.takePrograms(), cgroup, method, memory, log)
+        }
         let hold = RunHold(cgroup, record, attachments, method)
         try Limiter.handOver(hold, to: line.guardProcess, plan, memory, log)
         self.line = line

@@ -53,18 +53,31 @@ extension Limiter {
         }
     }
 
-    static func load(
+    static func makeMemory(
         _ plan: RunPlan, _ kernel: KernelVersion, _ entry: GroupEntry?, _ log: Logger
+    ) throws(SetupError) -> RunMemory {
+        do throws(LoadError) {
+            return try RunMemory(for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none)
+        } catch {
+            throw failed(error, log)
+        }
+    }
+
+    static func load(
+        _ kernel: KernelVersion, _ memory: RunMemory, _ log: Logger
     ) throws(SetupError) -> ProgramSet {
         do throws(LoadError) {
-            let programs = try ProgramSet(
-                for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none)
+            let programs = try ProgramSet(for: kernel, sharing: memory)
             log.debug("loaded the programs \(ProgramSet.variant(for: kernel))")
             return programs
         } catch {
-            for line in error.log { log.debug("\(line)") }
-            throw SetupError(error)
+            throw failed(error, log)
         }
+    }
+
+    private static func failed(_ error: LoadError, _ log: Logger) -> SetupError {
+        for line in error.log { log.debug("\(line)") }
+        return SetupError(error)
     }
 
     /// Makes the run one of its group, and holds it to what that lets it have.
@@ -98,20 +111,26 @@ extension Limiter {
         }
     }
 
-    /// Hands the guard its part in the run, and waits until it holds TCP: the first connection needs that.
+    /// Hands the guard its part in the run, and waits for the queue where there is to be nothing else.
     static func handOver(
         _ hold: borrowing RunHold, to guardProcess: GuardProcess?, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
     ) throws(SetupError) {
+        memory.tellPlanes(isShaped: false)
+        // From the first packet on, which may be held until the guard gets on.
+        memory.learnsDevices = plan.mode != .police && memory.hasTCP && memory.rates.down != .unlimited
         do {
             try guardProcess?.take(hold)
-            guardProcess?.waitUntilReady()
         } catch {
             guardProcess?.leave()
             try doWithoutGuard(plan, error, log)
         }
         // Without it, the group's budget is what holds.
-        guard let guardProcess, guardProcess.isAlive else { return memory.rates = memory.asked }
+        guard let guardProcess, guardProcess.isAlive else {
+            memory.learnsDevices = false
+            return memory.rates = memory.asked
+        }
         if plan.mode == .shape && memory.rates.down != .unlimited {
+            guardProcess.waitUntilReady()
             guard memory.planes.contains(.shape) else {
                 throw SetupError("can't shape downloads: \(memory.obstacle ?? "the guard process has ended")")
             }

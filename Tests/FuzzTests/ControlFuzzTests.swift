@@ -18,6 +18,7 @@ import Testing
                 ])
                 switch FromGuard(decoding: bytes) {
                 case .ready: #expect(bytes.first ?? 0 == 0, "seed \(seed): \(bytes)")
+                case .programs: #expect(bytes.first == 255, "seed \(seed): \(bytes)")
                 case .log(_, let text): #expect(text.utf8.count <= 3 * bytes.count, "seed \(seed): \(bytes)")
                 }
             }

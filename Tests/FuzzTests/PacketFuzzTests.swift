@@ -17,7 +17,8 @@ import Units
             let free = try ProgramSet(for: kernel, .unlimited)
             let tight = try ProgramSet(for: kernel, .bytesPerSecond(1000))
             // Its device is only asked for: BPF_PROG_TEST_RUN sends nothing.
-            let queue = try QueuePrograms(sharing: tight.memory.maps)
+            let link = try QueueProgram(sharing: tight.memory.maps, for: .link)
+            let filter = try QueueProgram(sharing: tight.memory.maps, for: .filter)
             tight.memory.useQueues(true)
             try Fuzzing.run(seed: seed, times: 500) { random in
                 let sample = RandomPacket(&random)
@@ -28,8 +29,8 @@ import Units
                     try expectOneCount(tight, direction, sample, verdicts: sample.isFree ? [1] : [1, drop], input)
                 }
                 // No socket of the run is there to take any of them.
-                #expect(try sample.call(queue.shapeDescriptor) == -1, "\(input)")
-                #expect(try sample.call(queue.matchDescriptor) == 0, "\(input)")
+                #expect(try sample.call(link.descriptor) == -1, "\(input)")
+                #expect(try sample.call(filter.descriptor) == 0, "\(input)")
             }
         }
     }
@@ -115,7 +116,7 @@ private struct RandomPacket: CustomStringConvertible {
 
 extension ProgramSet {
     fileprivate init(for kernel: KernelVersion, _ rate: Rate) throws {
-        try self.init(
-            for: kernel, Limits(Rates(down: rate, up: rate), burst: try TimeSpan("1ms"), counting: .payload))
+        let limits = Limits(Rates(down: rate, up: rate), burst: try TimeSpan("1ms"), counting: .payload)
+        try self.init(for: kernel, sharing: RunMemory(for: kernel, limits))
     }
 }

@@ -20,14 +20,13 @@ import Units
             let lines = Lines()
             do {
                 let queue = try Queue.ofRun("1", in: home, rate: 1000, log: lines.log)
-                let maps = try ProgramSet(
+                let maps = try RunMemory(
                     for: kernel, Limits(.unlimited, burst: TimeSpan(nanoseconds: 200_000_000), counting: .payload)
-                ).memory.maps
-                let programs = try QueuePrograms(sharing: maps)
-                try programs.lead(to: queue.device)
+                ).maps
+                let program = try QueueProgram(sharing: maps, for: isFilter ? .filter : .link)
+                try program.lead(to: queue.device)
                 let lo = try home.routeSocket().devices()[0]
-                let hook = try DeviceHook(
-                    lo, in: home, to: queue.device, hasQdisc: isFilter, kernel, programs, lines.log)
+                let hook = try DeviceHook(lo, in: home, to: queue.device, program, lines.log)
                 try withExtendedLifetime(hook) {
                     #expect(try home.routeSocket().devices().map(\.name) == ["lo", "thr-1"])
                     try #require(kernel_make_network() == 0)

@@ -15,6 +15,13 @@ import Units
 }
 
 extension ProgramSet {
+    /// Programs with a memory of their own.
+    init(
+        for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none
+    ) throws(LoadError) {
+        try self.init(for: kernel, sharing: RunMemory(for: kernel, limits, scope: scope, budget: budget))
+    }
+
     /// Programs with the same limit in both directions.
     init(
         for kernel: KernelVersion = KernelVersion(6, 18), _ rate: Rate = .unlimited, burst: String = "200ms",

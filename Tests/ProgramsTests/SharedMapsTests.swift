@@ -11,19 +11,22 @@ extension KernelTests {
         func `more programs load beside the limits of each kernel`(kernel: KernelVersion) throws {
             let maps = try ProgramSet(for: kernel).memory.maps
             let tcp = try TCPPrograms(sharing: maps)
-            let queue = try QueuePrograms(sharing: maps)
             #expect(try information(tcp.descriptor(of: .tcp)).type == BPF_PROG_TYPE_SOCK_OPS.rawValue)
-            for descriptor in [queue.shapeDescriptor, queue.matchDescriptor] {
-                #expect(try information(descriptor).type == BPF_PROG_TYPE_SCHED_CLS.rawValue)
+            for way in [QueueProgram.Way.link, .filter] {
+                let queue = try QueueProgram(sharing: maps, for: way)
+                #expect(try information(queue.descriptor).type == BPF_PROG_TYPE_SCHED_CLS.rawValue)
             }
         }
 
         @Test func `all programs of a run work on its maps, and on no other's`() throws {
-            let runs = [try ProgramSet().memory.maps, try ProgramSet().memory.maps]
-            let used = try runs.map { run in
-                let queue = try QueuePrograms(sharing: run)
+            let memories = [try ProgramSet().memory, try ProgramSet().memory]
+            let runs = memories.map(\.maps)
+            let used = try memories.map { memory in
+                let run = memory.maps
+                let limits = try ProgramSet(for: KernelVersion(6, 18), sharing: memory)
+                let queue = try QueueProgram(sharing: run, for: .link)
                 let tcp = try TCPPrograms(sharing: run)
-                return try maps(of: [tcp.descriptor(of: .tcp), queue.shapeDescriptor])
+                return try maps(of: [limits.descriptor(of: .meter(.down)), tcp.descriptor(of: .tcp), queue.descriptor])
             }
             for (run, used) in zip(runs, used) { #expect(try ids(run).isSubset(of: used)) }
             #expect(used[0].isDisjoint(with: used[1]))
@@ -31,9 +34,9 @@ extension KernelTests {
 
         @Test func `each queue of a run has its own device and kind, and nothing else`() throws {
             let run = try ProgramSet().memory.maps
-            let first = try QueuePrograms(sharing: run)
-            let second = try QueuePrograms(sharing: run)
-            let used = [try maps(of: [first.shapeDescriptor]), try maps(of: [second.shapeDescriptor])]
+            let first = try QueueProgram(sharing: run, for: .link)
+            let second = try QueueProgram(sharing: run, for: .link)
+            let used = [try maps(of: [first.descriptor]), try maps(of: [second.descriptor])]
             #expect(used[0].subtracting(used[1]).count == 2)
             #expect(used[0].intersection(used[1]).isSubset(of: try ids(run)))
         }

@@ -72,9 +72,9 @@ extension Limiter {
                     "kernel \(Host.kernelRelease)", "removed cgroup", "loaded the", "created cgroup",
                     "attached throttle_wit_dn,", "attached throttle_wit_up,", "attached throttle_down,",
                     "attached throttle_up,", "attached throttle_sock,", "attached throttle_calls,",
+                    "attached throttle_tcp,",
                     // What the guard says.
-                    "attached throttle_tcp,", "created device", "mode shape:", "removed device",
-                    "detached throttle_tcp",
+                    "created device", "mode shape:", "removed device", "detached throttle_tcp",
                     "detached throttle_calls", "detached throttle_sock", "detached throttle_up",
                     "detached throttle_down", "detached throttle_wit_up", "detached throttle_wit_dn", "removed cgroup",
                 ])

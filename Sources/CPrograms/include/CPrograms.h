@@ -16,10 +16,13 @@ struct programs_object {
 	size_t size;
 };
 
+/* The maps of a run, which the other objects work on. */
+struct programs_object programs_maps(void);
+
 /* The limits' object for this kernel: BPF got cmpxchg with Linux 5.12. */
 struct programs_object programs_limits(bool has_cmpxchg);
 
-/* The objects that work on the maps of the limits': TCP's, and that of a queue. */
+/* Those of TCP, and of a queue. */
 struct programs_object programs_tcp(void);
 struct programs_object programs_queue(void);
 

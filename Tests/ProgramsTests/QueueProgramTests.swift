@@ -12,19 +12,19 @@ import Units
 @testable import Programs
 
 extension KernelTests {
-    @Suite struct QueueProgramsTests {
+    @Suite struct QueueProgramTests {
         private static let pass: CInt = -1  // TC_ACT_UNSPEC
         private static let redirect: CInt = 7  // TC_ACT_REDIRECT
 
         @Test(arguments: kernels)
         func `what isn't for the run passes the shaper, whatever it is`(kernel: KernelVersion) throws {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1000))
-            let queue = try QueuePrograms(sharing: programs.memory.maps)
+            let queue = try QueueProgram(sharing: programs.memory.maps, for: .link)
             for device in [false, true] {
                 programs.memory.useQueues(device)
                 for sample in PacketCase.wellFormed + PacketCase.malformed {
-                    let result = try Calls(program: queue.shapeDescriptor, sample).action(3)
-                    #expect(result == QueueProgramsTests.pass, "\(sample.testDescription)")
+                    let result = try Calls(program: queue.descriptor, sample).action(3)
+                    #expect(result == QueueProgramTests.pass, "\(sample.testDescription)")
                 }
             }
         }
@@ -37,7 +37,9 @@ extension KernelTests {
             try group.make("run")
             let run = try group.open("run")
             var attachments = Attachments(log: .silent)
-            for hook in [Hook.sockets, .meter(.down), .meter(.up)] {
+            let marking = try TCPPrograms(sharing: programs.memory.maps)
+            try attachments.attach(.sockets, of: marking, to: run.descriptor, at: run.path, by: .link)
+            for hook in [Hook.meter(.down), .meter(.up)] {
                 try attachments.attach(hook, of: programs, to: run.descriptor, at: run.path, by: .link)
             }
             let caller = try CgroupDirectory.ofCaller()
@@ -55,23 +57,23 @@ extension KernelTests {
                 try #require(kernel_make_network() == 0)
                 try #require(system("ip link set lo up") == 0)
                 let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
-                let queue = try QueuePrograms(sharing: programs.memory.maps)
-                let port = try QueueProgramsTests.open(sample, inRunOf: programs, if: ofRun)
-                let calls = Calls(program: queue.shapeDescriptor, sample.packet(to: port))
-                #expect(try calls.action(1) == QueueProgramsTests.pass)
+                let queue = try QueueProgram(sharing: programs.memory.maps, for: .link)
+                let port = try QueueProgramTests.open(sample, inRunOf: programs, if: ofRun)
+                let calls = Calls(program: queue.descriptor, sample.packet(to: port))
+                #expect(try calls.action(1) == QueueProgramTests.pass)
                 // An index that nothing has: BPF_PROG_TEST_RUN only asks for what would be done.
                 programs.memory.useQueues(true)
-                #expect(try calls.action(1) == (ofRun ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
-                #expect(try Calls(program: queue.shapeDescriptor, sample.packet(to: port + 1)).action(1) == -1)
+                #expect(try calls.action(1) == (ofRun ? QueueProgramTests.redirect : QueueProgramTests.pass))
+                #expect(try Calls(program: queue.descriptor, sample.packet(to: port + 1)).action(1) == -1)
                 // Nothing waits for an upload's ACKs, and too large a datagram for any room in the queue.
-                let bare = try Calls(program: queue.shapeDescriptor, sample.packet(to: port, [])).action(1)
-                #expect(bare == (ofRun && !sample.isTCP ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
+                let bare = try Calls(program: queue.descriptor, sample.packet(to: port, [])).action(1)
+                #expect(bare == (ofRun && !sample.isTCP ? QueueProgramTests.redirect : QueueProgramTests.pass))
                 programs.memory.useQueues(true, largest: 16)
                 #expect(
                     try calls.action(1)
-                        == (ofRun && sample.isTCP ? QueueProgramsTests.redirect : QueueProgramsTests.pass))
+                        == (ofRun && sample.isTCP ? QueueProgramTests.redirect : QueueProgramTests.pass))
                 programs.memory.useQueues(false)
-                #expect(try calls.action(1) == QueueProgramsTests.pass)
+                #expect(try calls.action(1) == QueueProgramTests.pass)
             }
         }
 
@@ -85,13 +87,13 @@ extension KernelTests {
                 let limits = Limits(rates, burst: try TimeSpan("200ms"), counting: .payload)
                 let exempt = Scope(except: [try Prefix("127.0.0.2"), try Prefix("::2")])
                 let programs = try ProgramSet(for: KernelVersion(6, 18), limits, scope: exempt)
-                let queue = try QueuePrograms(sharing: programs.memory.maps)
-                let port = try QueueProgramsTests.open(sample, inRunOf: programs)
+                let queue = try QueueProgram(sharing: programs.memory.maps, for: .link)
+                let port = try QueueProgramTests.open(sample, inRunOf: programs)
                 programs.memory.useQueues(true)
-                for (host, action) in [(1, QueueProgramsTests.redirect), (2, QueueProgramsTests.pass)]
+                for (host, action) in [(1, QueueProgramTests.redirect), (2, QueueProgramTests.pass)]
                     as [(UInt8, CInt)]
                 {
-                    let calls = Calls(program: queue.shapeDescriptor, sample.packet(to: port, from: host))
+                    let calls = Calls(program: queue.descriptor, sample.packet(to: port, from: host))
                     #expect(try calls.action(1) == action)
                 }
             }
