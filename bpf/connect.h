@@ -9,6 +9,7 @@
 
 #include "maps.h"
 #include "share.h"
+#include "source.h"
 
 /* From linux/in.h, asm-generic/socket.h and linux/tcp.h, which can't all be had for BPF. */
 enum {
@@ -47,8 +48,8 @@ static __always_inline void tcp_bound_segments(struct bpf_sock_ops *ops)
 		tcp_set(ops, TCP_LEVEL, TCP_OPTION_MAXSEG, (__u32)bytes);
 }
 
-/* What tells where a connection comes from: usually that goes with a device. */
-static __always_inline __u32 tcp_source(struct bpf_sock_ops *ops, const struct throttle_socket *socket)
+/* Of a connection of `socket`; of one that is asked for there is no more than the address. */
+static __always_inline __u32 tcp_source(struct bpf_sock_ops *ops, __u64 network)
 {
 	__u32 address = ops->local_ip4, peer = ops->remote_ip4;
 
@@ -56,15 +57,7 @@ static __always_inline __u32 tcp_source(struct bpf_sock_ops *ops, const struct t
 		address = ops->local_ip6[0] ^ ops->local_ip6[1] ^ ops->local_ip6[2] ^ ops->local_ip6[3];
 		peer = ops->remote_ip6[0] ^ ops->remote_ip6[1] ^ ops->remote_ip6[2] ^ ops->remote_ip6[3];
 	}
-	/* To an address of this host it takes loopback. */
-	if (address == peer)
-		address = 0;
-	return (address ^ (__u32)socket->network) * 0x9e3779b1 | 1;
-}
-
-static __always_inline __u32 *tcp_source_slot(__u32 source)
-{
-	return &run.sources[source >> 28 & (THROTTLE_SOURCES - 1)];
+	return source_hash(address, peer, network);
 }
 
 /*
@@ -74,16 +67,16 @@ static __always_inline __u32 *tcp_source_slot(__u32 source)
 static __always_inline void tcp_retry_soon(struct bpf_sock_ops *ops)
 {
 	struct throttle_socket *socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
-	__u32 source;
 
-	/* Of one that is asked for, there is none yet. */
-	if (!socket)
+	if (source_is_known(tcp_source(ops, socket ? socket->network : 0)))
 		return;
-	source = tcp_source(ops, socket);
-	socket->retries_soon = *tcp_source_slot(source) != source;
-	if (!socket->retries_soon)
+	/* The answer to one that is asked for is tried so often that it takes a second in all. */
+	if (!socket) {
+		ops->reply = 4 * constants.retry;
 		return;
-	/* It doubles with each time, so that more of them are needed until TCP gives up. */
+	}
+	socket->retries_soon = 1;
+	/* The time doubles with each, so that more of them are needed until TCP gives up. */
 	tcp_set(ops, TCP_LEVEL, TCP_OPTION_SYNCNT, TCP_SOON_RETRIES);
 	ops->reply = constants.retry;
 }
@@ -92,14 +85,15 @@ static __always_inline void tcp_retry_soon(struct bpf_sock_ops *ops)
 static __always_inline void tcp_note_source(struct bpf_sock_ops *ops)
 {
 	struct throttle_socket *socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
-	__u32 source;
+	bool is_active = ops->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 
-	if (!socket || !socket->retries_soon)
+	if (!socket || !run.learns)
+		return;
+	source_note(tcp_source(ops, is_active ? socket->network : 0));
+	if (!is_active || !socket->retries_soon)
 		return;
 	socket->retries_soon = 0;
 	tcp_set(ops, TCP_LEVEL, TCP_OPTION_SYNCNT, TCP_USUAL_RETRIES);
-	source = tcp_source(ops, socket);
-	*tcp_source_slot(source) = source;
 }
 
 /* Keeps what comes before the first callback within the burst. */

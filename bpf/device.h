@@ -90,16 +90,13 @@ __noinline int throttle_settled(struct __sk_buff *skb)
 	return true;
 }
 
-/* The same, as cheaply as can be for the usual case. */
-static __always_inline bool device_is_settled(struct __sk_buff *skb)
+/* Whether that is so, told as cheaply as can be in the usual case; false where it can't be told so. */
+static __always_inline bool device_needs_nothing(struct __sk_buff *skb)
 {
 	const struct throttle_device *device = &run.devices[skb->ifindex % THROTTLE_DEVICES];
 
-	if (!run.learns)
-		return true;
-	if (!run.has_strangers && device->index == skb->ifindex && device->state == THROTTLE_DEVICE_SETTLED)
-		return true;
-	return throttle_settled(skb);
+	return !run.learns || (!run.has_strangers && device->index == skb->ifindex &&
+			       device->state == THROTTLE_DEVICE_SETTLED);
 }
 
 #endif

@@ -5,7 +5,9 @@
  * BPF_F_ALLOW_MULTI, and every program of the hierarchy runs on every packet, whatever the others said of it.
  */
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "bucket.h"
@@ -14,6 +16,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "scope.h"
+#include "source.h"
 
 /* Return values of cgroup_skb programs: kernel/bpf/cgroup.c, __cgroup_bpf_run_filter_skb(). */
 enum {
@@ -133,23 +136,48 @@ int throttle_down(struct __sk_buff *skb)
 
 	if (is_exempt(skb, THROTTLE_DOWN))
 		return PASS;
-	device_is_settled(skb);
+	if (!device_needs_nothing(skb))
+		throttle_settled(skb);
 	if (passes(skb, &packet, THROTTLE_DOWN))
 		return PASS;
 	count_dropped(&packet, THROTTLE_DOWN);
 	return INGRESS_DROP;
 }
 
-/* Whether the packet begins a connection, and TCP will soon try again to send it. */
-static __always_inline bool can_wait(struct __sk_buff *skb)
+/* Where the packet comes from: the socket that listens may not say. */
+static __always_inline __u32 packet_source(struct __sk_buff *skb)
+{
+	__u32 own[4] = {}, peer[4] = {};
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		bpf_skb_load_bytes(skb, 12, own, 4);
+		bpf_skb_load_bytes(skb, 16, peer, 4);
+	} else {
+		bpf_skb_load_bytes(skb, 8, own, 16);
+		bpf_skb_load_bytes(skb, 24, peer, 16);
+	}
+	return source_hash(source_fold(own), source_fold(peer), 0);
+}
+
+/*
+ * Whether the packet begins a connection, or answers one that does, on a device whose queue isn't there yet:
+ * what it brings is to find that. It is held only where TCP will soon try again. A global function, as above.
+ */
+__noinline int throttle_holds(struct __sk_buff *skb)
 {
 	struct throttle_socket *socket;
-	struct bpf_sock *sk = skb->sk;
+	struct bpf_sock *sk;
 
+	if (throttle_settled(skb))
+		return false;
+	sk = skb->sk;
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
 	if (!sk)
 		return false;
-	sk = bpf_sk_fullsock(sk);
-	if (!sk || sk->state != BPF_TCP_SYN_SENT)
+	if (sk->state == BPF_TCP_LISTEN)
+		return !source_is_known(packet_source(skb));
+	if (sk->state != BPF_TCP_SYN_SENT)
 		return false;
 	socket = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	return socket && socket->retries_soon;
@@ -163,8 +191,7 @@ int throttle_up(struct __sk_buff *skb)
 
 	if (is_exempt(skb, THROTTLE_UP))
 		return PASS;
-	/* What it asks for is to find its queue. */
-	if (!device_is_settled(skb) && can_wait(skb)) {
+	if (!device_needs_nothing(skb) && throttle_holds(skb)) {
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
 		return EGRESS_DEFER;
 	}

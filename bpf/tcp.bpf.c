@@ -109,11 +109,11 @@ int throttle_calls(struct bpf_sock_ops *ops)
 			tcp_bound_segments(ops);
 		break;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		tcp_note_source(ops);
-		/* fallthrough */
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		if (!exempt)
-			bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | CALLBACKS);
+		if (exempt)
+			break;
+		tcp_note_source(ops);
+		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | CALLBACKS);
 	}
 	return PASS;
 }
