@@ -116,7 +116,8 @@ final class GuardProcess {
     func listen() -> Bool {
         if hear() { return true }
         if isAlive {
-            log.warning("the guard process was ended: downloads don't wait in a queue any more")
+            let rest = memory.hasTCP ? "downloads don't wait in a queue any more" : "only police holds the limits"
+            log.warning("the guard process was ended: \(rest)")
             takeOver()
         }
         return false

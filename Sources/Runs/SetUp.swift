@@ -118,23 +118,24 @@ extension Limiter {
         memory.tellPlanes(isShaped: false)
         // From the first packet on, which may be held until the guard gets on.
         memory.learnsDevices = plan.mode != .police && memory.hasTCP && memory.rates.down != .unlimited
-        do {
-            try guardProcess?.take(hold)
-        } catch {
-            guardProcess?.leave()
-            try doWithoutGuard(plan, error, log)
-        }
-        // Without it, the group's budget is what holds.
-        guard let guardProcess, guardProcess.isAlive else {
-            memory.learnsDevices = false
-            return memory.rates = memory.asked
+        if let guardProcess, guardProcess.isAlive {
+            do {
+                try guardProcess.take(hold)
+            } catch {
+                guardProcess.leave()
+                try doWithoutGuard(plan, error, log)
+            }
         }
         if plan.mode == .shape && memory.rates.down != .unlimited {
-            guardProcess.waitUntilReady()
+            guardProcess?.waitUntilReady()
             guard memory.planes.contains(.shape) else {
                 throw SetupError("can't shape downloads: \(memory.obstacle ?? "the guard process has ended")")
             }
         }
+        if guardProcess?.isAlive == true { return }
+        memory.learnsDevices = false
+        // The group's budget is what holds.
+        memory.rates = memory.asked
     }
 
     private static func doWithoutGuard(
