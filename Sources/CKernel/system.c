@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #define _GNU_SOURCE
 #include <errno.h>
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <linux/openat2.h>
 #include <net/if.h>
 #include <sched.h>
@@ -176,6 +178,42 @@ int kernel_start_loopback(void)
 	result = ioctl(fd, SIOCSIFFLAGS, &request);
 	close(fd);
 	return result;
+}
+
+/* Gives the device of `request` an address in a network of 256, and sets it up. */
+static int start_device(struct ifreq *request, uint32_t address)
+{
+	struct sockaddr_in of_device = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(address)};
+	struct sockaddr_in mask = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xffffff00)};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int result;
+
+	if (fd < 0)
+		return -1;
+	memcpy(&request->ifr_addr, &of_device, sizeof(of_device));
+	result = ioctl(fd, SIOCSIFADDR, request);
+	memcpy(&request->ifr_netmask, &mask, sizeof(mask));
+	if (result == 0)
+		result = ioctl(fd, SIOCSIFNETMASK, request);
+	request->ifr_flags = IFF_UP;
+	if (result == 0)
+		result = ioctl(fd, SIOCSIFFLAGS, request);
+	close(fd);
+	return result;
+}
+
+int kernel_make_tunnel(uint32_t address)
+{
+	struct ifreq request = {.ifr_name = "tun%d", .ifr_flags = IFF_TUN | IFF_NO_PI};
+	int fd = open("/dev/net/tun", O_RDWR);
+
+	if (fd < 0)
+		return -1;
+	if (ioctl(fd, TUNSETIFF, &request) < 0 || start_device(&request, address) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
 }
 
 int64_t kernel_filesystem_type(int fd)

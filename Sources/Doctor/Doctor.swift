@@ -197,6 +197,7 @@ extension Doctor {
                 examineQueue()
                 examineIngress(kernel)
                 examineTransfer(.auto, isAttached, as: caller)
+                examineTunnel(isAttached, as: caller)
             }
         } catch {
             add(
@@ -244,6 +245,17 @@ extension Doctor {
                     isNeeded ? Doctor.noQueue : ", so devices that have filters of others don't lead there",
                     advice: isFilter ? "modprobe -a sch_ingress cls_bpf act_mirred" : nil)
             }
+        }
+    }
+
+    private mutating func examineTunnel(_ isAttached: Bool, as caller: borrowing Caller) {
+        if !isAttached || RunCgroup.isCallerInside || diagnosis.interruption != nil { return }
+        do {
+            let (outcome, finding) = try SelfTunnel.finding(log, as: caller)
+            if case .killed(let signal) = outcome { diagnosis.interruption = signal }
+            diagnosis.findings.append(finding)
+        } catch {
+            add(.selfTest, .info, error, ", so devices without Ethernet weren't tried")
         }
     }
 

@@ -12,6 +12,9 @@ package struct Planes: ~Copyable {
     /// Between two looks at queues while something moves, in ns.
     package static let period: UInt64 = 100_000_000
 
+    /// A command may make as many as it likes.
+    private static let mostNetworks = 8
+
     // Destroyed in this order: the last made goes first.
     /// Of each network namespace in which the run receives something, by its cookie; throttle's own is 0.
     private var networks: [UInt64: NetworkPlanes] = [:]
@@ -103,15 +106,25 @@ package struct Planes: ~Copyable {
     package var isShaping: Bool { !networks.isEmpty }
 
     package mutating func step() {
-        guard var division else { return }
-        do {
-            for network in networks.values { try network.step() }
-            try division.step(networks)
-            self.division = division
-        } catch {
-            if memory.planes.contains(.shape) { log.warning("downloads don't wait in a queue any more: \(error)") }
-            giveUp(error)
+        for (cookie, network) in networks {
+            do throws(SystemError) {
+                try network.step()
+            } catch {
+                lose(cookie, error)
+            }
         }
+        division?.step(networks)
+    }
+
+    /// Does without a queue that somebody has removed. In other network namespaces than throttle's the command may do that.
+    private mutating func lose(_ cookie: UInt64, _ error: SystemError) {
+        if cookie == 0 {
+            if memory.planes.contains(.shape) { log.warning("downloads don't wait in a queue any more: \(error)") }
+            return giveUp(error)
+        }
+        log.info("not shaped in another network namespace: \(error)")
+        networks[cookie] = nil
+        tellPlanes()
     }
 
     /// Leads nothing more through queues. What waits there goes on, unless they end, too: nothing of the run may be left
@@ -155,6 +168,11 @@ extension Planes {
 
     private mutating func makeNetwork(_ cookie: UInt64, _ rate: UInt64) throws {
         if networks[cookie] != nil { return }
+        if networks.count == Planes.mostNetworks {
+            throw SystemError(
+                "create", "another queue", errno: .resourceBusy,
+                hint: "the run has them in \(networks.count) network namespaces already")
+        }
         networks[cookie] = try NetworkPlanes(
             in: try find(cookie), cookie, rate, memory, kernel, id, spare.take(), log)
         if let network = networks[cookie]?.network, cookie != 0 { memory.noteNetwork(network.inode) }

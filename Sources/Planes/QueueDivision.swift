@@ -22,7 +22,7 @@ struct QueueDivision {
     }
 
     /// Takes in what passed since the last step.
-    mutating func step(_ networks: [UInt64: NetworkPlanes]) throws(SystemError) {
+    mutating func step(_ networks: [UInt64: NetworkPlanes]) {
         let now = Host.monotonicNanoseconds
         let seconds = Double(now - steppedNanoseconds) / 1e9
         steppedNanoseconds = now

@@ -20,8 +20,12 @@ struct DoctorCommand: ParsableCommand {
     @Option(help: .hidden)
     var transfer: Int32?
 
+    @Option(help: .hidden)
+    var datagrams: Int32?
+
     func run() throws {
         if let transfer { throw ExitCode(SelfTransfer.run(transfer) ? 0 : 1) }
+        if let datagrams { throw ExitCode(SelfTunnel.run(datagrams) ? 0 : 1) }
         let caller = try Caller()
         let diagnosis = try Doctor.examine(as: caller)
         if let signal = diagnosis.interruption { throw ExitCode(Outcome.killed(signal: signal).relay()) }

@@ -120,7 +120,7 @@ import Testing
     }
 
     /// Its loopback has no queue; police and the windows hold the limit there.
-    @Test func `network namespace that the command makes is policed`() throws {
+    @Test func `network namespace that the command makes is limited`() throws {
         try lab.write(String(repeating: "x", count: EscapeTests.bytes), to: "file")
         let script = """
             ip link set lo up; python3 -m http.server --bind 127.0.0.1 8078 >/dev/null 2>&1 & server=$!
@@ -189,7 +189,7 @@ import Testing
         #expect(stats.upload.program_calls == 0 && stats.upload.witness_packets == 0)
     }
 
-    @Test func `multipath connection is policed`() throws {
+    @Test func `multipath connection is limited`() throws {
         let namespace = try Namespace(lab)
         let script = """
             import socket, threading

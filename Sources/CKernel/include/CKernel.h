@@ -130,6 +130,13 @@ int kernel_make_network(void);
 /* Sets loopback up, whose struct ifreq doesn't import. -1 with errno. */
 int kernel_start_loopback(void);
 
+/*
+ * Makes a tun device with this IPv4 address, in a network of 256. Returns its descriptor, which a command
+ * inherits; what is written there comes in by the device (Documentation/networking/tuntap.rst). -1 with
+ * errno.
+ */
+int kernel_make_tunnel(uint32_t address);
+
 /* File system type of an open file (f_type of statfs(2), whose type doesn't import); -1 with errno. */
 int64_t kernel_filesystem_type(int fd);
 
