@@ -108,6 +108,29 @@ extension PlacementTests {
         _ = try server.wait()
     }
 
+    /// In the middle of a transfer: what comes by the other device before that has its program is within the burst.
+    @Test func `route that moves to another device loses nothing`() throws {
+        let network = try NetworkPair(lab)
+        let (near, far) = (network.near.name, network.far.name)
+        let script = #"""
+            ip link add veth1 type veth peer veth1 netns "$1"; ip link set veth1 up; ip -n "$1" link set veth1 up
+            ip address add 10.79.0.1/24 dev veth1; ip -n "$1" address add 10.79.0.2/24 dev veth1
+            """#
+        try lab.require(network.near.entry + ["sh", "-ec", script, "sh", far])
+        let server = try Iperf3.server(in: network.far, lab)
+        let client = Iperf3.client(NetworkPair.farAddress, seconds: 4, "-R", "-P", "4")
+        let child = try lab.start(network.near.entry + limiting + client)
+        #expect(poll { (try? hooked(in: network.near)) == ["veth0"] })
+        sleep(2)
+        try lab.require(["ip", "-n", near, "route", "add", "10.77.0.2/32", "via", "10.79.0.2"])
+        try lab.require(["ip", "-n", far, "route", "add", "10.77.0.1/32", "via", "10.79.0.1"])
+        #expect(poll { (try? hooked(in: network.near)) == ["veth0", "veth1"] })
+        let completed = try child.wait()
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        try expectLossless(Iperf3.Result(completed.stdout))
+        _ = try server.wait()
+    }
+
     /// Linux has room for 64 programs on a device.
     @Test func `more runs than a device takes programs are all shaped`() throws {
         let network = try NetworkPair(lab)
