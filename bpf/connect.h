@@ -75,6 +75,9 @@ static __always_inline void tcp_retry_soon(struct bpf_sock_ops *ops)
 		ops->reply = 4 * constants.retry;
 		return;
 	}
+	/* MPTCP takes a first packet that is tried three times for blocked, and falls back to TCP. */
+	if (socket->is_kernels)
+		return;
 	socket->retries_soon = 1;
 	/* The time doubles with each, so that more of them are needed until TCP gives up. */
 	tcp_set(ops, TCP_LEVEL, TCP_OPTION_SYNCNT, TCP_SOON_RETRIES);

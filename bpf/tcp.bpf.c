@@ -44,10 +44,15 @@ int throttle_sock(struct bpf_sock *sk)
 /* Marks those that the kernel makes itself, too, such as MPTCP's subflows. */
 static __always_inline void mark(struct bpf_sock_ops *ops)
 {
+	struct throttle_socket *socket;
 	struct bpf_sock *sk = ops->sk;
 
-	if (sk && !bpf_sk_storage_get(&sockets, sk, 0, 0))
-		note_network(ops, bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE));
+	if (!sk || bpf_sk_storage_get(&sockets, sk, 0, 0))
+		return;
+	socket = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (socket)
+		socket->is_kernels = 1;
+	note_network(ops, socket);
 }
 
 /* Whether the connection's peer is exempt; also of one that is asked for, which has no socket yet. */

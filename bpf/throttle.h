@@ -221,8 +221,8 @@ struct throttle_socket {
 	__u32 exempt;			  /* whether no limit is for its peer */
 	__u32 is_bounded;		  /* whether its receive buffer was set */
 	__u32 retries_soon; /* whether its first packet may be held, as it is tried again soon */
-	__u32 pad;
-	__u64 network; /* the cookie of its network namespace; 0: throttle's own */
+	__u32 is_kernels;   /* whether the kernel made it itself, as MPTCP does */
+	__u64 network;	    /* the cookie of its network namespace; 0: throttle's own */
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */
