@@ -3,7 +3,8 @@
 
 A cell is SECTION/PATH/DIRECTION/RATE/CONTROL/FLOWS/LIMITER; patterns are those of the shell, as in
 --cells 'tcp/wan*/down/5M/*', and choose from the full grid. Paths: loopback, veth, and wanN with a round trip of N ms
-(Tests/EndToEndTests/Fixtures/wan.c). The raw results, the tables and the plots go to the folder."""
+(Tests/EndToEndTests/Fixtures/wan.c), or tunN, the same without Ethernet. The raw results, the tables and the plots
+go to the folder."""
 
 import argparse
 import concurrent.futures

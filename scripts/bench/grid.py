@@ -9,7 +9,8 @@ PARTS = ("section", "path", "direction", "rate", "control", "flows", "limiter")
 TCP_RATES = ("50k", "500k", "5M", "50M", "200M")
 BOTH = ("down", "up")
 # Sections of which several cells at once don't disturb each other, and rates.
-HARMLESS, LOW = ("tcp", "fairness", "udp", "quic", "short", "reach", "groups"), ("50k", "200k", "500k", "1M", "2M", "5M")
+HARMLESS = ("tcp", "fairness", "udp", "quic", "short", "reach", "groups")
+LOW = ("50k", "100k", "200k", "500k", "1M", "2M", "5M")
 
 
 def cells(size):
@@ -57,6 +58,7 @@ def _default():
     yield from _product("tcp", ("veth", "wan60"), BOTH, ("500k", "5M"), ("bbr",), ("1",), WRAPPERS)
     yield from _product("tcp", ("veth",), BOTH, ("5M",), ("cubic",), ("4",), LIMITERS)
     yield from _product("tcp", ("wan60",), BOTH, ("5M",), ("cubic",), ("16",), LIMITERS)
+    yield from _product("tcp", ("tun60",), ("down",), ("100k", "2M"), ("cubic",), ("4",), ("none", *OWN))
     yield from _product("udp", ("veth", "wan60"), BOTH, ("500k",), ("udp",), ("1",), WRAPPERS)
     yield from _product("quic", ("wan60",), BOTH, ("500k",), ("cubic",), ("1",), OWN)
     yield from _product("short", ("veth",), ("down",), ("200k",), ("cubic",), ("1",), LIMITERS)

@@ -5,11 +5,13 @@ import dataclasses
 import itertools
 import os
 import re
+import string
 import subprocess
 import tempfile
 
 from processes import Missing, remove, require, started, wait_until
 
+# Those of which the full grid has everything; there are others.
 PATHS = ("loopback", "veth", "wan20", "wan60", "wan150")
 CONTROLS = ("cubic", "bbr")
 HTTP, RSYNC = 8077, 8873
@@ -20,6 +22,11 @@ BPF = "/sys/fs/bpf"
 MEMORY = "/dev/shm"
 
 _numbers = itertools.count()
+
+
+def round_trip(path):
+    """Seconds, as the path's name has it."""
+    return int(path.lstrip(string.ascii_lowercase) or 0) / 1000
 
 
 def unique(what):
@@ -129,14 +136,15 @@ class Shared:
 
     @contextlib.contextmanager
     def _wan(self, path, near, far):
-        words = (self.wan, near, far, str(int(path.removeprefix("wan")) / 2), "0", "0")
+        kind = "tun" if path.startswith("tun") else "tap"
+        words = (self.wan, near, far, str(round_trip(path) * 500), "0", "0", kind)
         with started(words, stdout=subprocess.PIPE) as wan:
             if wan.stdout.readline() != "ready\n":
                 raise Missing("wan.c didn't start")
             for name, option in itertools.product((near, far), ("rmem=4096 131072", "wmem=4096 16384")):
                 # 200 MB/s over 150 ms need 30 MB of window.
                 require(*inside(name, "sysctl", "-qw", f"net.ipv4.tcp_{option} 134217728"))
-            yield "10.78.0.2", "wan0", 66
+            yield "10.78.0.2", "wan0", 52 if kind == "tun" else 66
 
 
 def is_inside(pid, namespace):

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 
+from links import round_trip
 from processes import Missing, require, tree
 
 PERIOD = 0.02  # seconds between samples
@@ -15,7 +16,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def settling(path):
     """Seconds until a transfer is steady: TCP's slow start to 200 MB/s takes up to 40 round trips."""
-    return max(1, 40 * int(path.removeprefix("wan")) / 1000) if path.startswith("wan") else 1
+    return max(1, 40 * round_trip(path))
 
 
 def link_payload(network, namespace, headers=None):

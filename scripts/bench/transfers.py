@@ -15,6 +15,7 @@ from processes import Missing, pause, quietly, run, started, wait_until
 
 RATES = {
     "50k": 50_000,
+    "100k": 100_000,
     "200k": 200_000,
     "500k": 500_000,
     "1M": 1_000_000,
