@@ -18,6 +18,7 @@ import threading
 import time
 import types
 
+import connect
 import costs
 import grid
 import groups
@@ -41,6 +42,7 @@ SECTIONS = {
     "unlimited": costs.unlimited,
     "packets": costs.packets,
     "startup": costs.startup,
+    "connect": connect.connect,
     "scaling": costs.scaling,
 }
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

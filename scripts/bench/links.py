@@ -69,11 +69,12 @@ class Shared:
 
     def __init__(self, folder, scratch):
         self.folder, self.scratch = folder, scratch
-        self.wan, self.raw = f"{folder}/wan", f"{folder}/raw"
+        self.wan, self.raw, self.connect = (f"{folder}/{name}" for name in ("wan", "raw", "connect"))
         require("clang", "-O2", "-o", self.wan, f"{FIXTURES}/wan.c")
         static = ("-static", "-nostdlib", "-nostartfiles", "-ffreestanding", "-fno-stack-protector")
         require("clang", "-O2", *static, "-o", self.raw, f"{ROOT}/scripts/bench/raw.c")
-        for name, size in (("big", 20 << 30), ("mega", 1_000_000), ("small", 1000)):
+        require("clang", "-O2", "-o", self.connect, f"{ROOT}/scripts/bench/connect.c")
+        for name, size in (("big", 20 << 30), ("mega", 1_000_000), ("part", 100_000), ("small", 1000)):
             with open(f"{folder}/{name}", "wb") as file:
                 file.truncate(size)
         temporary = "".join(
