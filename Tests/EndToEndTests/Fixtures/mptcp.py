@@ -21,7 +21,7 @@ if mode == "serve":
         listener.listen(1)
         print("ready", flush=True)
         peer = listener.accept()[0]
-    peer.settimeout(20)
+    peer.settimeout(5)
     if peer.recv(1) == b"d":
         try:
             while True:
