@@ -26,6 +26,8 @@ struct GuardLoop: ~Copyable {
     private var nextLook: UInt64? = Host.monotonicNanoseconds
     /// When it last went to sleep, or told its group that it sleeps.
     private var restedAt: UInt64 = 0
+    /// Whether what the first queue needs is loaded, or was tried to be.
+    private var isPrepared = false
     /// When it last looked whether other network namespaces are still the run's.
     private var lookedAround: UInt64 = 0
 
@@ -65,7 +67,6 @@ struct GuardLoop: ~Copyable {
     /// Goes on until throttle ends the run; or until nothing runs any more, where it has left the run to us or was killed.
     mutating func run() {
         enum Event { case line, devices, control, traffic, cgroup }
-        planes?.prepare()
         var isAlone = false
         while !isAlone || events.isPopulated {
             sleepIfQuiet()
@@ -79,6 +80,7 @@ struct GuardLoop: ~Copyable {
             for descriptor in watchDescriptors { poller.add(descriptor, .devices) }
             poller.add(alarm?.descriptor ?? -1, .traffic)
             poller.wake(at: nextTime)
+            poller.wake(at: isPrepared ? nil : began + GuardLoop.haste)
             let ready = poller.wait()
             // First, as connections may wait for it.
             if ready.contains(.traffic) { hear() }
@@ -94,6 +96,8 @@ struct GuardLoop: ~Copyable {
     /// How long nothing has to move before it sleeps.
     private static let quiet: UInt64 = 500_000_000
     private static let round: UInt64 = 1_000_000_000
+    /// A command that ends sooner needs nothing prepared.
+    private static let haste: UInt64 = 10_000_000
 
     private var isShaping: Bool {
         switch planes {
@@ -157,6 +161,10 @@ struct GuardLoop: ~Copyable {
     /// Does what is to be done when devices change, and every so often.
     private mutating func tend(hasNewDevices: Bool) {
         let now = Host.monotonicNanoseconds
+        if !isPrepared && now >= began + GuardLoop.haste {
+            isPrepared = true
+            planes?.prepare()
+        }
         let isTime = nextLook.map { $0 <= now } ?? false
         if isTime { nextLook = now + Planes.period }
         if isTime || hasNewDevices { planes?.step() }
