@@ -27,7 +27,7 @@ C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/
 MAN_PAGES := $(wildcard man/*.1)
 SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash \
 	action/install action/run debian/throttle.postinst debian/throttle.postrm
-GUEST_FILES := $(wildcard Tests/Guests/*)
+GUEST_FILES := $(filter-out %.py,$(wildcard Tests/Guests/*))
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
 DEMO_PACKAGES := python3 wget

@@ -92,7 +92,137 @@ check_latency() {
     within -1000 "$(calculate "$delay / 2")" "$(calculate "$loaded - $alone")" "what a request waited, in ms,"
 }
 
+# A run's first connection is made at once, and what comes through it waits in a queue; with police, which has none,
+# nothing is held back.
+check_connect() {
+    stream receive tcp 1000k
+    note "delay=$delay" "deferred=$deferred"
+    within 0 1000 "$connect" "what connecting took, in ms,"
+    has_plane shape
+    equal "$drops" 0 "the number of dropped packets"
+    within 0.9 1.1 "$ratio" "the ratio"
+    within 1 1000 "$delay" "the delay in the queue, in ms,"
+}
+
+check_connect_police() {
+    stream receive tcp 1000k --mode police
+    note "drops=$drops"
+    within 0 1000 "$connect" "what connecting took, in ms,"
+    equal "$deferred" 0 "the number of deferred packets"
+    equal "$planes" "$(echo "$planes" | sed 's/+shape//')" "the list of planes"
+}
+
+# check_mptcp send|receive [LEAST]: the kernel makes the sockets of TCP in it.
+check_mptcp() {
+    python3 -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)' 2>"$T/why" ||
+        skip "no MPTCP: $(tail -n 1 "$T/why")"
+    before=$(mptcp_connections)
+    stream "$1" mptcp 1000k
+    equal "$(($(mptcp_connections) - before))" 1 "the number of connections by MPTCP"
+    [ "$1" = receive ] && plane=shape || plane=pace
+    has_plane "$plane"
+    note "drops=$drops" "delay=$delay"
+    within "${2:-0.9}" 1.1 "$ratio" "the ratio"
+}
+
+# A first connection isn't held, as it would fall back to TCP; so some of it may come before the queue is there.
+check_mptcp_first() {
+    check_mptcp receive
+    within 0 60 "$drops" "the number of dropped packets"
+}
+
+check_mptcp_later() {
+    echo "ping -c 1 $FAR4 >&2; sleep 0.5; exec \"\$@\"" >"$T/later"
+    ENTER="sh $T/later"
+    check_mptcp receive 0.8 # the ping and the rest behind it count, too
+    equal "$drops" 0 "the number of dropped packets"
+    within 1 1000 "$delay" "the delay in the queue, in ms,"
+}
+
+check_mptcp_up() {
+    check_mptcp send
+    equal "$drops" 0 "the number of dropped packets"
+    equal "$(jq .upload.retransmitted_segments "$T/report.json")" 0 "the number of retransmits"
+}
+
+mptcp_connections() { nstat -asz MPTcpExtMPCapableSYNACKRX | awk '/^MPTcp/ { print $2 }'; }
+
+# Devices without Ethernet
+
+# Both make "tunnel" here and in far, the two ends of one over veth.
+make_wireguard() {
+    for side in near far; do
+        wg genkey >"$T/$side.key"
+        wg pubkey <"$T/$side.key" >"$T/$side.public"
+    done
+    ip link add tunnel type wireguard && ip -n far link add tunnel type wireguard &&
+        wg set tunnel listen-port 51820 private-key "$T/near.key" \
+            peer "$(cat "$T/far.public")" endpoint "$FAR4:51820" allowed-ips 10.8.0.2/32 &&
+        in_far wg set tunnel listen-port 51820 private-key "$T/far.key" \
+            peer "$(cat "$T/near.public")" endpoint "$NEAR4:51820" allowed-ips 10.8.0.1/32
+}
+
+make_tunnel() {
+    ip link add tunnel type "$1" local "$NEAR4" remote "$FAR4" &&
+        ip -n far link add tunnel type "$1" local "$FAR4" remote "$NEAR4"
+}
+
+hooks_of_tunnel() { tc qdisc show dev tunnel && tc filter show dev tunnel ingress 2>/dev/null; }
+
+hooks_are_gone() { [ "$(hooks_of_tunnel)" = "$(cat "$T/hooks-before")" ]; }
+
+# tunnel KIND: makes it, with addresses; it ends with the check. Sets peer, far's address.
+tunnel() {
+    modprobe "rtnl-link-$1" || skip "this kernel has no $1"
+    later "ip link del tunnel; ip -n far link del tunnel"
+    if [ "$1" = wireguard ]; then make_wireguard; else make_tunnel "$1"; fi || fail "no $1"
+    [ "$1" = sit ] && network=fd08:: bits=64 || network=10.8.0. bits=24
+    peer=${network}2
+    ip addr add "${network}1/$bits" dev tunnel
+    ip -n far addr add "$peer/$bits" dev tunnel
+    ip link set tunnel up
+    ip -n far link set tunnel up
+    wait_for ping -c 1 -W 1 "$peer" || fail "nothing passes the tunnel"
+}
+
+# check_tunnel KIND [clsact]: a download through such a device, which may have a clsact of others'.
+check_tunnel() {
+    tunnel "$1"
+    if [ $# = 2 ]; then tc qdisc add dev tunnel clsact || fail "no clsact"; fi
+    hooks_of_tunnel >"$T/hooks-before"
+    (sleep 3 && hooks_of_tunnel) >"$T/hooks" &
+    FLOWS=4 shaped "$peer" 1M
+    within 0.95 1.03 "$ratio" "the ratio"
+    grep -q throttle_match "$T/hooks" && way=filter || way=tcx
+    [ $# = 1 ] && at_least 6.6 && wanted=tcx || wanted=filter
+    note "way=$way"
+    equal "$way" "$wanted" "the way into the queue"
+    wait_for hooks_are_gone || fail "left behind: $(hooks_of_tunnel | tr '\n' ';')"
+}
+
+# An IFB would drop what sit receives in large pieces, so it has no queue.
+check_sit() {
+    tunnel sit
+    FLOWS=4 transfer down "$peer" 1M
+    note "drops=$drops" "planes=$planes"
+    equal "$planes" "$(echo "$planes" | sed 's/+shape//')" "the list of planes"
+    within 0.8 1.1 "$ratio" "the ratio"
+}
+
 # Places
+
+# A command that enters a network namespace. Before Linux 5.15 sockets don't tell theirs: there is no queue then.
+check_entered_namespace() {
+    ENTER="ip netns exec far"
+    if at_least 5.15; then
+        shaped "$NEAR4" 1M
+        within 0.95 1.03 "$ratio" "the ratio"
+    else
+        transfer down "$NEAR4" 1M
+        note "drops=$drops" "planes=$planes"
+        within 0.8 1.2 "$ratio" "the ratio"
+    fi
+}
 
 check_nested() {
     mkdir -p /sys/fs/cgroup/a/b
@@ -263,6 +393,8 @@ check_exclusive() {
 }
 
 echo "# $(uname -r)"
+# Else each namespace has one of each kind of tunnel as soon as its module is there.
+sysctl -q net.core.fb_tunnels_only_for_init_net=2
 make_network || exit 1
 modprobe tcp_bbr
 
@@ -293,7 +425,18 @@ check wan-25-loss-down check_wan shaped 25 500k 0.5%
 check wan-25-loss-up check_wan paced 25 500k 0.5%
 check fq-beside-pace check_fq_beside_pace
 check latency check_latency
+check connect check_connect
+check connect-police check_connect_police
+check mptcp-first check_mptcp_first
+check mptcp-later check_mptcp_later
+check mptcp-up check_mptcp_up
+for kind in wireguard ipip gre; do
+    check "$kind" check_tunnel "$kind"
+    check "$kind-clsact" check_tunnel "$kind" clsact
+done
+check sit check_sit
 check nested check_nested
+check entered-namespace check_entered_namespace
 check ip-netns-exec check_ip_netns_exec
 check set check_set
 check group check_group

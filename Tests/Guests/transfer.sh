@@ -30,7 +30,7 @@ listens() { grep -q ":$(printf %04X "$2") .* 0A " "/proc/$1/net/tcp" "/proc/$1/n
 serve() {
     port=${2:-5201}
     case $1 in
-    127.* | ::1) iperf3 -s -1 -p "$port" >/dev/null 2>&1 & ;;
+    127.* | ::1 | "$NEAR4") iperf3 -s -1 -p "$port" >/dev/null 2>&1 & ;;
     *) nsenter --net=/run/netns/far iperf3 -s -1 -p "$port" >/dev/null 2>&1 & ;;
     esac
     later "kill $!"
@@ -38,7 +38,7 @@ serve() {
 }
 
 # transfer down|up ADDRESS RATE [OPTION...]: an iperf3 in a run with these options, with the congestion control CONTROL
-# and programs attached by ATTACH. Sets what `measure` does.
+# and FLOWS connections, started by the words ENTER, and programs attached by ATTACH. Sets what `measure` does.
 transfer() {
     direction=$1 address=$2 rate=$3
     shift 3
@@ -46,8 +46,8 @@ transfer() {
     [ "$direction" = down ] && reverse=-R || reverse=
     # shellcheck disable=SC2086 # no word, or several
     timeout -k 5 90 throttle run "--$direction" "$rate" --stats=json --stats-file "$T/report.json" \
-        ${ATTACH:+--attach $ATTACH} "$@" -- iperf3 -c "$address" -J $reverse -O "$OMIT" -t "$SECONDS_LONG" \
-        -C "${CONTROL:-cubic}" >"$T/iperf.json" 2>"$T/errors" </dev/null
+        ${ATTACH:+--attach $ATTACH} "$@" -- ${ENTER:-} iperf3 -c "$address" -J $reverse -O "$OMIT" -t "$SECONDS_LONG" \
+        -P "${FLOWS:-1}" -C "${CONTROL:-cubic}" >"$T/iperf.json" 2>"$T/errors" </dev/null
     status=$?
     [ "$status" = 0 ] || fail "status $status: $(jq -r .error "$T/iperf.json" 2>&1) $(tail -n 2 "$T/errors")"
     measure
@@ -67,6 +67,32 @@ measure() {
     equal "$verdict" throttled "the verdict"
     equal "$attached" "${ATTACH:-link}" "how programs were attached"
     equal "$sender" "${CONTROL:-cubic}" "the congestion control"
+}
+
+# stream send|receive tcp|mptcp RATE [OPTION...]: 4 seconds' worth of zeros in a run with these options, to or from far,
+# by a command that the words ENTER start. Sets connect (in ms), deferred (packets of the upload), and of what `measure` does: ratio, drops, delay, planes.
+stream() {
+    way=$1 protocol=$2 rate=$3
+    shift 3
+    [ "$way" = send ] && direction=up there=receive || direction=down there=send
+    bytes=$((${rate%k} * 4000))
+    nsenter --net=/run/netns/far python3 /tests/stream.py serve "$there" "$FAR4" 5300 "$protocol" $bytes \
+        2>"$T/server-errors" &
+    later "kill $!"
+    wait_for listens $! 5300 || fail "the server doesn't listen: $(tail -n 1 "$T/server-errors")"
+    # shellcheck disable=SC2086 # no word, or several
+    timeout -k 5 60 throttle run "--$direction" "$rate" --stats=json --stats-file "$T/report.json" "$@" -- \
+        ${ENTER:-} python3 /tests/stream.py connect "$way" "$FAR4" 5300 "$protocol" $bytes >"$T/stream" 2>"$T/errors" ||
+        fail "status $?: $(tail -n 2 "$T/errors")"
+    read -r connect moved <"$T/stream"
+    equal "$moved" $bytes "the number of bytes"
+    jq -r --arg direction "$direction" '.[$direction + "load"] as $side |
+        [$side.achieved_ratio, $side.dropped_packets + ($side.queue_dropped_packets // 0),
+        ($side.queue_delay_average_seconds // 0 | . * 1000 | round), .upload.deferred_packets,
+        (.planes | join("+"))] | join(" ")' "$T/report.json" >"$T/measured" || fail "no figures"
+    # shellcheck disable=SC2034 # deferred: for checks
+    read -r ratio drops delay deferred planes <"$T/measured"
+    note "ratio=$(calculate "$ratio")" "connect=$connect"
 }
 
 has_plane() {
