@@ -69,13 +69,13 @@ measure() {
     equal "$sender" "${CONTROL:-cubic}" "the congestion control"
 }
 
-# stream send|receive tcp|mptcp RATE [OPTION...]: 4 seconds' worth of zeros in a run with these options, to or from far,
+# stream send|receive tcp|mptcp RATE [OPTION...]: 3 seconds' worth of zeros in a run with these options, to or from far,
 # by a command that the words ENTER start. Sets connect (in ms), deferred (packets of the upload), and of what `measure` does: ratio, drops, delay, planes.
 stream() {
     way=$1 protocol=$2 rate=$3
     shift 3
     [ "$way" = send ] && direction=up there=receive || direction=down there=send
-    bytes=$((${rate%k} * 4000))
+    bytes=$((${rate%k} * 3000))
     nsenter --net=/run/netns/far python3 /tests/stream.py serve "$there" "$FAR4" 5300 "$protocol" $bytes \
         2>"$T/server-errors" &
     later "kill $!"
