@@ -128,11 +128,15 @@ static __always_inline bool flow_misses(struct __sk_buff *skb, __u32 offset, con
 	const __u8 *header = data + offset;
 	bool is_ipv4 = skb->protocol == bpf_htons(ETH_P_IP);
 	__u32 port;
+	__u8 inner;
 
 	if (header + sizeof(struct ipv6hdr) > end)
 		return false;
-	/* Other devices than Ethernet's may have headers, too. */
-	if (!offset && header[0] >> 4 != (is_ipv4 ? 4 : 6))
+	/* Other devices than Ethernet's may have headers, too, and a tunnel's may be those of IP. */
+	inner = is_ipv4 ? header[offsetof(struct iphdr, protocol)]
+			: header[offsetof(struct ipv6hdr, nexthdr)];
+	if (!offset &&
+	    (header[0] >> 4 != (is_ipv4 ? 4 : 6) || (inner != IPPROTO_TCP && inner != IPPROTO_UDP)))
 		return false;
 	header += is_ipv4 ? (header[0] & 0xf) * 4 : sizeof(struct ipv6hdr);
 	if (header + 4 > end)
