@@ -79,7 +79,7 @@ static __always_inline void tcp_retry_soon(struct bpf_sock_ops *ops)
 	if (socket->is_kernels)
 		return;
 	socket->retries_soon = 1;
-	/* The time doubles with each, so that more of them are needed until TCP gives up. */
+	/* The time doubles with all but the first few, so that more of them are needed until TCP gives up. */
 	tcp_set(ops, TCP_LEVEL, TCP_OPTION_SYNCNT, TCP_SOON_RETRIES);
 	ops->reply = constants.retry;
 }
