@@ -75,7 +75,8 @@ static __always_inline void tcp_retry_soon(struct bpf_sock_ops *ops)
 		ops->reply = 4 * constants.retry;
 		return;
 	}
-	/* MPTCP takes a first packet that is tried three times for blocked, and falls back to TCP. */
+	/* MPTCP takes a first packet that is tried three times for blocked, and falls back to TCP
+	 * (Linux 6.12). */
 	if (socket->is_kernels)
 		return;
 	socket->retries_soon = 1;

@@ -159,9 +159,24 @@ static __always_inline __u32 packet_source(struct __sk_buff *skb)
 	return source_hash(source_fold(own), source_fold(peer), 0);
 }
 
+/* Whether a segment of TCP carries something. IPv6's extension headers are none of TCP's own. */
+static __always_inline bool carries(struct __sk_buff *skb)
+{
+	__u32 offset = 40;
+	__u8 byte = 0;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		bpf_skb_load_bytes(skb, 0, &byte, 1);
+		offset = (byte & 0xf) * 4;
+	}
+	bpf_skb_load_bytes(skb, offset + 12, &byte, 1);
+	return skb->len > offset + (byte >> 4) * 4;
+}
+
 /*
  * Whether the packet begins a connection, or answers one that does, on a device whose queue isn't there yet:
- * what it brings is to find that. It is held only where TCP will soon try again. A global function, as above.
+ * what it brings is to find that. It is held only where TCP will soon try again; MPTCP would fall back to
+ * TCP, so its first data is held instead, which TCP tries again after 200 ms. A global function, as above.
  */
 __noinline int throttle_holds(struct __sk_buff *skb)
 {
@@ -177,10 +192,12 @@ __noinline int throttle_holds(struct __sk_buff *skb)
 		return false;
 	if (sk->state == BPF_TCP_LISTEN)
 		return !source_is_known(packet_source(skb));
-	if (sk->state != BPF_TCP_SYN_SENT)
-		return false;
 	socket = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	return socket && socket->retries_soon;
+	if (!socket)
+		return false;
+	if (sk->state == BPF_TCP_SYN_SENT)
+		return socket->retries_soon;
+	return sk->state == BPF_TCP_ESTABLISHED && socket->is_kernels && carries(skb);
 }
 
 SEC("cgroup_skb/egress")
