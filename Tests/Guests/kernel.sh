@@ -127,10 +127,11 @@ check_mptcp() {
     within "${2:-0.9}" 1.1 "$ratio" "the ratio"
 }
 
-# The first packet of a connection isn't held, as it would fall back to TCP, but its first data is.
+# The first packet of a connection isn't held, as it would fall back to TCP. Its first data is; but here the server sends
+# first, so some of that may come before the queue is there.
 check_mptcp_first() {
-    check_mptcp receive 0.7
-    equal "$drops" 0 "the number of dropped packets"
+    check_mptcp receive
+    within 0 60 "$drops" "the number of dropped packets"
 }
 
 check_mptcp_later() {
