@@ -48,7 +48,7 @@ static __always_inline void tcp_bound_segments(struct bpf_sock_ops *ops)
 		tcp_set(ops, TCP_LEVEL, TCP_OPTION_MAXSEG, (__u32)bytes);
 }
 
-/* Of a connection of `socket`; of one that is asked for there is no more than the address. */
+/* `network`: as in struct throttle_socket; 0 of one that was asked for, which had no socket then. */
 static __always_inline __u32 tcp_source(struct bpf_sock_ops *ops, __u64 network)
 {
 	__u32 address = ops->local_ip4, peer = ops->remote_ip4;

@@ -67,14 +67,9 @@ ssize_t kernel_receive_fds(int socket, void *data, size_t size, int *fds, int *c
 				 .msg_control = &control,
 				 .msg_controllen = sizeof(control)};
 	ssize_t received = TEMP_FAILURE_RETRY(recvmsg(socket, &message, MSG_CMSG_CLOEXEC));
-	struct cmsghdr *header;
-
-	/* Told once, before what is there to be read: the other end left something of ours unread (unix(7)).
-	 */
-	if (received < 0 && errno == ECONNRESET)
-		received = TEMP_FAILURE_RETRY(recvmsg(socket, &message, MSG_CMSG_CLOEXEC));
 	/* A packet of 0 bytes may bring descriptors, too. */
-	header = received >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+	struct cmsghdr *header = received >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
 	*count = 0;
 	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
 		*count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));

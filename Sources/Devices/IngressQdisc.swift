@@ -11,16 +11,22 @@ extension RouteSocket {
 }
 
 extension RouteSocket {
-    /// Whether a device has one. Not by a dump, which would be of all devices.
+    /// Whether a device has one.
     package func hasIngressQdisc(_ device: Int32) -> Bool {
+        qdisc(of: device, below: UInt32(TC_H_CLSACT)) { rtnl_tc_get_kind($0) != nil }.found == true
+    }
+
+    /// What `transform` makes of a device's qdisc below that handle, and libnl's error code, or what isn't negative. Not by a
+    /// dump, which would be of all devices' qdiscs.
+    func qdisc<Result>(
+        of device: Int32, below parent: UInt32, _ transform: (OpaquePointer) -> Result
+    ) -> (found: Result?, code: CInt) {
         var request = tcmsg()
         request.tcm_ifindex = device
-        request.tcm_parent = UInt32(TC_H_CLSACT)
-        var kind: String?
+        request.tcm_parent = parent
+        var found: Result?
         // Older kernels answer those who ask for an echo.
-        _ = ask(RTM_GETQDISC, request, flags: NLM_F_ECHO) { message in
-            kind = object(in: message) { rtnl_tc_get_kind($0).map { String(cString: $0) } } ?? nil
-        }
-        return kind != nil
+        let code = ask(RTM_GETQDISC, request, flags: NLM_F_ECHO) { found = object(in: $0, transform) }
+        return (found, code)
     }
 }

@@ -91,16 +91,8 @@ package struct Queue: ~Copyable {
         QueueStatistics(tcp: try leaf(.tcp), rest: try leaf(.rest))
     }
 
-    /// Not by a dump, which would be of all devices' qdiscs.
     private func leaf(_ leaf: Handle) throws(SystemError) -> QueueStatistics.Leaf {
-        var request = tcmsg()
-        request.tcm_ifindex = ifb.index
-        request.tcm_parent = leaf.rawValue
-        var found: QueueStatistics.Leaf?
-        // Older kernels answer those who ask for an echo.
-        let code = ifb.route.ask(RTM_GETQDISC, request, flags: NLM_F_ECHO) {
-            found = object(in: $0, QueueStatistics.Leaf.init)
-        }
+        let (found, code) = ifb.route.qdisc(of: ifb.index, below: leaf.rawValue, QueueStatistics.Leaf.init)
         guard code >= 0, let found else {
             let hint = "someone has removed it"
             throw SystemError("read", "the queue of device \(ifb.name)", errno: Errno(libnl: code), hint: hint)

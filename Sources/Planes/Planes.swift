@@ -130,8 +130,7 @@ package struct Planes: ~Copyable {
     /// Leads nothing more through queues. What waits there goes on, unless they end, too: nothing of the run may be left
     /// then.
     package mutating func stop() {
-        memory.learnsDevices = false
-        memory.useQueues(false)
+        memory.leaveQueues()
     }
 }
 

@@ -297,6 +297,12 @@ extension RunMemory {
         run.pointee.queue.in_use = isOn ? 1 : 0
     }
 
+    /// Leads nothing more through queues, and learns of no devices for it.
+    package func leaveQueues() {
+        learnsDevices = false
+        useQueues(false)
+    }
+
     /// Takes in one sample of what waits in the queue.
     package func noteQueue(delayNanoseconds: UInt64, droppedPackets: UInt64) {
         run.pointee.queue.samples += 1

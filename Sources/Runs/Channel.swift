@@ -57,6 +57,30 @@ struct Handover: ~Copyable {
     }
 }
 
+/// What one end of the line has received: one packet, empty where the other end is closed.
+struct LinePacket {
+    let bytes: ArraySlice<UInt8>
+    /// The receiver's own.
+    let descriptors: [CInt]
+    /// Why there is none.
+    let failure: Errno?
+
+    /// Waits for it.
+    init(on descriptor: CInt) {
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
+        var count: CInt = 0
+        var size = kernel_receive_fds(descriptor, &buffer, buffer.count, &descriptors, &count)
+        // Told once, before what is there to be read: the other end left something of ours unread (unix(7)).
+        if size < 0 && errno == ECONNRESET {
+            size = kernel_receive_fds(descriptor, &buffer, buffer.count, &descriptors, &count)
+        }
+        failure = size < 0 ? Errno(rawValue: errno) : nil
+        bytes = buffer.prefix(max(0, size))
+        self.descriptors = Array(descriptors.prefix(Int(count)))
+    }
+}
+
 /// The guard's end of the line to throttle.
 struct Channel: Sendable {
     let descriptor: CInt
@@ -95,22 +119,19 @@ struct Channel: Sendable {
 
     /// Waits for a message; nil where the other end was closed, and has maybe left the run to us.
     func receive() throws(SystemError) -> ToGuard? {
-        var bytes = [UInt8](repeating: 0, count: 4096)
-        var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
-        var count: CInt = 0
-        let size = kernel_receive_fds(descriptor, &bytes, bytes.count, &descriptors, &count)
-        let failure = Errno(rawValue: errno)
-        let own = Array(descriptors.prefix(Int(count)))
-        let words = bytes.prefix(max(0, size)).dropFirst().split(separator: 0, omittingEmptySubsequences: false)
-        if size > 0, bytes[0] != ToGuard.endMark,
-            let handover = Handover(decoding: words.map { String(decoding: $0, as: UTF8.self) }, owning: own)
+        let packet = LinePacket(on: descriptor)
+        let words = packet.bytes.dropFirst().split(separator: 0, omittingEmptySubsequences: false)
+        if let mark = packet.bytes.first, mark != ToGuard.endMark,
+            let handover = Handover(
+                decoding: words.map { String(decoding: $0, as: UTF8.self) }, owning: packet.descriptors)
         {
             return .take(handover)
         }
-        for descriptor in own { close(descriptor) }
-        if size == 0 { return nil }
-        if size > 0 && bytes[0] == ToGuard.endMark { return .end }
-        throw SystemError("take over", "the run", errno: size < 0 ? failure : .invalidArgument)
+        for descriptor in packet.descriptors { close(descriptor) }
+        if let failure = packet.failure { throw SystemError("take over", "the run", errno: failure) }
+        guard let mark = packet.bytes.first else { return nil }
+        if mark == ToGuard.endMark { return .end }
+        throw SystemError("take over", "the run", errno: .invalidArgument)
     }
 
     /// Says that there is nothing more to say, and waits until the other end is closed.

@@ -99,33 +99,18 @@ struct GuardLoop: ~Copyable {
     /// A command that ends sooner needs nothing prepared.
     private static let haste: UInt64 = 10_000_000
 
-    private var isShaping: Bool {
+    /// What the planes say; `none` where there are none.
+    private func tell<Value>(_ none: Value, _ body: (borrowing Planes) -> Value) -> Value {
         switch planes {
-        case .some(let planes): planes.isShaping
-        case nil: false
+        case .some(let planes): body(planes)
+        case nil: none
         }
     }
 
-    private var isWaiting: Bool {
-        switch planes {
-        case .some(let planes): planes.isWaiting
-        case nil: false
-        }
-    }
-
-    private var watchDescriptors: [CInt] {
-        switch planes {
-        case .some(let planes): planes.watchDescriptors
-        case nil: []
-        }
-    }
-
-    private var hasStrangers: Bool {
-        switch planes {
-        case .some(let planes): planes.hasStrangers
-        case nil: false
-        }
-    }
+    private var isShaping: Bool { tell(false) { $0.isShaping } }
+    private var isWaiting: Bool { tell(false) { $0.isWaiting } }
+    private var hasStrangers: Bool { tell(false) { $0.hasStrangers } }
+    private var watchDescriptors: [CInt] { tell([]) { $0.watchDescriptors } }
 
     /// When there is something to do without an event.
     private var nextTime: UInt64? {

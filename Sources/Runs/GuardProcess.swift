@@ -136,13 +136,10 @@ final class GuardProcess {
     }
 
     private func hear() -> Bool {
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        var descriptors = [CInt](repeating: -1, count: Int(KERNEL_MAX_FDS))
-        var number: CInt = 0
-        let count = kernel_receive_fds(descriptor, &buffer, buffer.count, &descriptors, &number)
-        lent += descriptors.prefix(Int(number))
-        guard count > 0 else { return false }
-        switch FromGuard(decoding: buffer.prefix(count)) {
+        let packet = LinePacket(on: descriptor)
+        lent += packet.descriptors
+        if packet.bytes.isEmpty { return false }
+        switch FromGuard(decoding: packet.bytes) {
         case .programs: if state == .loading { state = .starting }
         case .ready: if state == .starting { state = .up }
         case .log(let level, let text): log.log(level: level, "\(text)")
@@ -155,8 +152,7 @@ final class GuardProcess {
         leave()
         if memory.planes.contains(.shape) { memory.obstacle = "the guard process was ended" }
         memory.tellPlanes(isShaped: false)
-        memory.learnsDevices = false
-        memory.useQueues(false)
+        memory.leaveQueues()
         // Its claim to the queue lasts until it is gone altogether.
         kill(pid, SIGKILL)
         waitpid(pid, nil, 0)

@@ -137,12 +137,6 @@ import Testing
         return "\(child.pid)"
     }
 
-    /// Words that clean up as if our cgroup were all there is: other tests have dead runs, too.
-    private func cleanup(_ options: String...) -> [String] {
-        let script = #"mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup && exec "$@""#
-        return ["unshare", "-mC", "sh", "-ec", script, "sh", throttlePath, "cleanup"] + options
-    }
-
     @Test func `next run removes what a dead one left`() throws {
         try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"])
         let id = try leaveDeadRun()
@@ -165,18 +159,18 @@ import Testing
         let names = [
             "cgroup /sys/fs/cgroup/throttle-\(id)\n", "device thr-\(id)\n",
         ]
-        let dry = try lab.start(namespace.entry + cleanup("--dry-run")).wait()
+        let dry = try lab.start(namespace.entry + cleaningUp("--dry-run")).wait()
         for name in names { #expect(dry.stdout.contains("would remove \(name)"), "\(name)") }
         #expect(!dry.stdout.contains("\(live.pid)"))
         #expect(try everything() == during)
         // From another network namespace.
-        let removed = try lab.start(cleanup()).wait()
+        let removed = try lab.start(cleaningUp()).wait()
         #expect(removed.ending == .exited(0) && removed.stderr == "")
         for name in names { #expect(removed.stdout.contains("removed \(name)"), "\(name)") }
         #expect(try everything() == before && lab.cgroup.runs == ["throttle-\(live.pid)"])
         live.closeInput()
         #expect(try live.wait().ending == .exited(3))
-        let json = try lab.start(namespace.entry + cleanup("--json")).wait()
+        let json = try lab.start(namespace.entry + cleaningUp("--json")).wait()
         #expect(json.stdout.hasPrefix(#"{"dry_run":false,"leftovers":["#) && !json.stdout.contains(id))
     }
 
@@ -191,7 +185,7 @@ import Testing
             #expect(poll { lab.cgroup.processes == [] })
             let command = TestCgroup.processes(of: "\(lab.cgroup.path)/throttle-\(child.pid)/run")
             #expect(command.count == 1)
-            let removed = try lab.run(cleanup())
+            let removed = try lab.run(cleaningUp())
             #expect(removed.stdout.contains("/throttle-\(child.pid) (1 process in it)"))
             #expect(lab.cgroup.children == [] && lab.cgroup.processes == command)
             child.closeInput()

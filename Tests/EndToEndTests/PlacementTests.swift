@@ -283,9 +283,7 @@ extension PlacementTests {
         _ = try child.wait()
         #expect(poll(timeout: .seconds(20)) { lab.cgroup.processes == [] })
         if victims.count > 1 {
-            let script = #"mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup && exec "$@""#
-            let words = ["unshare", "-mC", "sh", "-ec", script, "sh", throttlePath, "cleanup"]
-            #expect(poll { (try? lab.run(words)) != nil && (try? links(in: network.near)) == before })
+            #expect(poll { (try? lab.run(cleaningUp())) != nil && (try? links(in: network.near)) == before })
         }
         #expect(poll { (try? links(in: network.near)) == before && (try? hooked(in: network.near)) == [] })
         _ = try server.wait()

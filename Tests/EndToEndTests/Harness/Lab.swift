@@ -100,6 +100,12 @@ let packageRoot = URL(fileURLWithPath: #filePath).deletingLastPathComponent().de
 /// The binary under test.
 let throttlePath = "\(packageRoot)/.build/release/throttle"
 
+/// Words that clean up as if the caller's cgroup were all there is: other tests have dead runs, too.
+func cleaningUp(_ options: String...) -> [String] {
+    let script = #"mount --make-rprivate / && mount -t cgroup2 none /sys/fs/cgroup && exec "$@""#
+    return ["unshare", "-mC", "sh", "-ec", script, "sh", throttlePath, "cleanup"] + options
+}
+
 /// A command that sends a datagram over loopback, which tells the run's guard of that device, and then does as the script says.
 func sendingFirst(_ script: String) -> [String] {
     ["bash", "-c", "echo >/dev/udp/127.0.0.1/9; " + script]
