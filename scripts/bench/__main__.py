@@ -20,6 +20,7 @@ import types
 
 import connect
 import costs
+import datagrams
 import grid
 import groups
 import links
@@ -33,6 +34,8 @@ SECTIONS = {
     "tcp": transfers.tcp,
     "fairness": transfers.tcp,
     "udp": transfers.udp,
+    "datagrams": datagrams.datagrams,
+    "flood": datagrams.flood,
     "quic": transfers.quic,
     "short": transfers.short,
     "reach": transfers.reach,

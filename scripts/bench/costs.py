@@ -72,8 +72,8 @@ def throughput(network, *words, prefix=(), seconds=2):
 
 
 def traffic(cell):
-    """iperf3's options for a cell: "udp64" is as many packets of 64 bytes as go."""
-    words = ["-u", "-b", "0", "-l", "64"] if cell.control == "udp64" else ["-C", cell.control]
+    """iperf3's options for a cell: "udp64" is as many packets of 64 bytes as go, "others64" others' as well."""
+    words = ["-u", "-b", "0", "-l", "64"] if cell.control in ("udp64", "others64") else ["-C", cell.control]
     return words + (["-R"] if cell.direction == "down" else [])
 
 
@@ -117,14 +117,41 @@ def unlimited(options, network, cell):
 
 
 def packets(options, network, cell):
-    """ns in each BPF program for a packet, as the kernel takes them, which costs time itself."""
-    with timed_programs() as times, applied(cell.limiter, options.binary, network, "both", RATES["100G"]) as wrapper:
-        with quiet_server(network, IPERF, "iperf3", "-s"):
-            words = ["iperf3", "-c", network.address, "-t", "3", *traffic(cell)]
-            with quietly(network.here(*wrapper, *words)):
-                pause(2.5)
-                found = times("hbm_" if cell.limiter == "hbm" else "throttle_")
+    """ns in each BPF program for a packet, as the kernel takes them, which costs time itself. At a limit that is
+    reached packets wait in a queue. With "others64" it is for packets of others, while the run's wait."""
+    prefix = "hbm_" if cell.limiter == "hbm" else "throttle_"
+    with (
+        timed_programs() as times,
+        applied(cell.limiter, options.binary, network, "both", RATES[cell.rate]) as wrapper,
+        quiet_server(network, IPERF, "iperf3", "-s"),
+        quietly(network.here(*wrapper, "iperf3", "-c", network.address, "-t", "6", *traffic(cell))),
+    ):
+        pause(1)  # what comes before there is a queue waits for it in the program
+        before = times(prefix)
+        pause(1.5)
+        found = {name: grown(before.get(name, (0, 0)), latest) for name, latest in times(prefix).items()}
+        if cell.control == "others64":
+            found = times_of_others(network, cell, lambda: times(prefix))
     return {f"{name} ns": spent / calls for name, (spent, calls) in sorted(found.items()) if calls > 1000}
+
+
+def grown(before, after):
+    return [later - sooner for sooner, later in zip(before, after)]
+
+
+def times_of_others(network, cell, times):
+    """What throttle_hold takes for packets of others: all that it takes while they come, less what it takes for
+    those of the run, each of which passes it twice and throttle_back once."""
+    before = times()
+    if "throttle_back" not in before:
+        raise Missing("nothing waits in a queue")
+    words = ["iperf3", "-c", network.address, "-p", str(IPERF_2), "-t", "3", *traffic(cell)]
+    with quiet_server(network, IPERF_2, "iperf3", "-s", "-p", str(IPERF_2)), quietly(network.here(*words)):
+        pause(2.5)
+        after = times()
+    (spent, calls), back = (grown(before[name], after[name]) for name in ("throttle_hold", "throttle_back"))
+    spent_for_each = before["throttle_hold"][0] / before["throttle_back"][1]
+    return {"throttle_hold": (spent - spent_for_each * back[1], calls - 2 * back[1])}
 
 
 # Start-up and memory

@@ -9,7 +9,8 @@ PARTS = ("section", "path", "direction", "rate", "control", "flows", "limiter")
 TCP_RATES = ("50k", "500k", "5M", "50M", "200M")
 BOTH = ("down", "up")
 # Sections of which several cells at once don't disturb each other, and rates.
-HARMLESS = ("tcp", "fairness", "udp", "quic", "short", "reach", "groups")
+HARMLESS = ("tcp", "fairness", "udp", "datagrams", "flood", "quic", "short", "reach", "groups")
+FLOODS = ("0.5", "1", "1.5", "5")
 LOW = ("50k", "100k", "200k", "500k", "1M", "2M", "5M")
 
 
@@ -20,16 +21,19 @@ def cells(size):
 
 
 def needs_machine(name):
-    section, _, _, rate, *_ = name.split("/")
-    return section not in HARMLESS or rate not in LOW
+    section, _, _, rate, control, *_ = name.split("/")
+    floods = section in ("datagrams", "flood") and (rate == "5M" or control.startswith("0x"))
+    return section not in HARMLESS or rate not in LOW or floods
 
 
-def _exists(section, _path, direction, _rate, _control, flows, limiter):
+def _exists(section, _path, direction, _rate, control, flows, limiter):
     """Not every tool does everything."""
     if direction == "up" and limiter in ("wget", "aria2"):
         return False
     if section == "tcp" and flows != "1" and limiter in ("wget", "curl", "rsync"):
         return False  # curl's limit is each transfer's
+    if section == "datagrams" and control.startswith("block") and limiter in ("none", "trickle"):
+        return False
     # Nothing has several uploads that trickle limits, and under it iperf3 -R fails.
     return limiter != "trickle" or (direction, flows) == ("up", "1") or (section != "udp" and direction == "down")
 
@@ -60,6 +64,7 @@ def _default():
     yield from _product("tcp", ("wan60",), BOTH, ("5M",), ("cubic",), ("16",), LIMITERS)
     yield from _product("tcp", ("tun60",), ("down",), ("100k", "2M"), ("cubic",), ("4",), ("none", *OWN))
     yield from _product("udp", ("veth", "wan60"), BOTH, ("500k",), ("udp",), ("1",), WRAPPERS)
+    yield from _datagrams()
     yield from _product("quic", ("wan60",), BOTH, ("500k",), ("cubic",), ("1",), OWN)
     yield from _product("short", ("veth",), ("down",), ("200k",), ("cubic",), ("1",), LIMITERS)
     yield from _product("reach", ("veth",), ("down",), ("1M",), ("static", "tree"), ("1",), WRAPPERS)
@@ -68,11 +73,37 @@ def _default():
     yield from _costs(("1", "10", "50", "200"), ("1", "100", "1000", "10000"), ("0", "8", "30", "60"))
 
 
+def _datagrams():
+    """Controls: how many times the limit by datagrams of how many bytes; "block" is senders that wait in sendto()."""
+    veth, wrappers = (("veth",), ("up",)), (*OWN, "htb")
+    controls = ("1x1200", "2x1200", "5x1200", "5x200")
+    yield from _product("datagrams", *veth, ("500k", "5M"), controls, ("1",), ("none", *wrappers))
+    yield from _product("datagrams", *veth, ("500k", "5M"), ("5x1200",), ("1",), ("trickle",))
+    yield from _product("datagrams", *veth, ("200k", "20M"), ("5x1200", "5x200"), ("1",), wrappers)
+    yield from _product("datagrams", *veth, ("500k", "20M"), ("5x1200",), ("8",), wrappers)
+    yield from _product("datagrams", *veth, ("5M",), ("0x1200",), ("1",), wrappers)
+    yield from _product("datagrams", *veth, ("500k", "5M", "20M"), ("block1200",), ("1",), wrappers)
+    yield from _product("datagrams", *veth, ("500k",), ("block1200",), ("8",), wrappers)
+    yield from _product("datagrams", ("loopback",), ("up",), ("5M",), ("5x1200",), ("1",), OWN)
+    yield from _product("flood", *veth, ("500k", "5M"), FLOODS, ("1",), wrappers)
+    yield from _product("quic", *veth, ("500k",), ("cubic",), ("1",), OWN)
+
+
+def _all_datagrams():
+    rates, flows = ("200k", "500k", "5M", "20M"), ("1", "8")
+    controls = ("0x1200", "block1200", *(f"{multiple}x{size}" for multiple in (1, 2, 5) for size in (200, 1200)))
+    limiters = ("none", *OWN, "htb", "trickle")
+    yield from _product("datagrams", ("veth", "loopback"), ("up",), rates, controls, flows, limiters)
+    yield from _product("flood", ("veth", "wan60"), ("up",), ("500k", "5M"), FLOODS, ("1",), (*OWN, "htb"))
+
+
 def _costs(runs, sockets, programs):
     yield from _product("bystander", ("veth",), ("down",), ("500k",), ("udp64",), ("1",), ("throttle", "police", "htb"))
     yield from _product("unlimited", ("veth",), ("down",), ("100G",), ("cubic",), ("1",), OWN)
     yield from _product("unlimited", ("veth",), ("down",), ("100G",), ("udp64",), ("1",), (*OWN, "tbf", "htb", "hbm"))
     yield from _product("packets", ("veth",), BOTH, ("100G",), ("udp64",), ("1",), ("throttle", "hbm"))
+    yield from _product("packets", ("veth",), ("up",), ("5M",), ("udp64",), ("1",), OWN)
+    yield from _product("packets", ("veth",), ("up",), ("500k",), ("others64",), ("1",), ("throttle",))
     yield from _product("startup", ("veth",), ("down",), ("1M",), ("true",), ("1",), ("none", *WRAPPERS))
     timed, limiters = ("connect", "file", "others"), ("none", *OWN, "trickle")
     yield from _product("connect", ("veth",), ("down",), ("100M",), timed, ("1", "122"), limiters)
@@ -92,6 +123,7 @@ def _full():
             rates = ("50k", "500k", "5M", "50M")
             yield from _product("groups", (path,), BOTH, rates, ("cubic",), ("1", "4", "16"), OWN)
             yield from _product("latency", (path,), ("down",), ("500k",), ("cubic",), ("1",), LIMITERS)
+    yield from _all_datagrams()
     yield from _default()
     yield from _product(
         "bystander", ("veth",), BOTH, ("500k",), ("cubic", "udp64"), ("1",), (*OWN, "tbf", "htb", "hbm")

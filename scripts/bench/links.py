@@ -69,11 +69,14 @@ class Shared:
 
     def __init__(self, folder, scratch):
         self.folder, self.scratch = folder, scratch
-        self.wan, self.raw, self.connect = (f"{folder}/{name}" for name in ("wan", "raw", "connect"))
+        self.wan, self.raw, self.connect, self.delays = (
+            f"{folder}/{name}" for name in ("wan", "raw", "connect", "delays")
+        )
         require("clang", "-O2", "-o", self.wan, f"{FIXTURES}/wan.c")
         static = ("-static", "-nostdlib", "-nostartfiles", "-ffreestanding", "-fno-stack-protector")
         require("clang", "-O2", *static, "-o", self.raw, f"{ROOT}/scripts/bench/raw.c")
         require("clang", "-O2", "-o", self.connect, f"{ROOT}/scripts/bench/connect.c")
+        require("clang", "-O2", "-o", self.delays, f"{ROOT}/scripts/bench/delays.c")
         for name, size in (("big", 20 << 30), ("mega", 1_000_000), ("part", 100_000), ("small", 1000)):
             with open(f"{folder}/{name}", "wb") as file:
                 file.truncate(size)

@@ -31,11 +31,16 @@ def link_payload(network, namespace, headers=None):
     return 0
 
 
+def protocol_counts(network, namespace, protocol):
+    """What a namespace counts of "Tcp" or "Udp", as texts by name."""
+    with open(f"/proc/{network.witnesses[namespace].pid}/net/snmp", encoding="ascii") as table:
+        names, values = (line.split() for line in table if line.startswith(f"{protocol}:"))
+    return dict(zip(names, values))
+
+
 def tcp_segments(network, namespace):
     """Segments that a namespace has sent, and sent again."""
-    with open(f"/proc/{network.witnesses[namespace].pid}/net/snmp", encoding="ascii") as table:
-        names, values = (line.split() for line in table if line.startswith("Tcp:"))
-    counts = dict(zip(names, values))
+    counts = protocol_counts(network, namespace, "Tcp")
     return int(counts["OutSegs"]), int(counts["RetransSegs"])
 
 

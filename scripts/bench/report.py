@@ -30,6 +30,14 @@ MOST_MORE = {
     ("others", "throttle"): ("max more ms", 30),
     ("others", "police"): ("max more ms", 30),
 }
+# Of what waits in a queue for uploads, which `police` doesn't have.
+QUEUE_GOALS = {
+    "lost ‰": (0, 1),
+    "link": (0.97, 1.03),
+    "longest wait ms": (0, 400),
+    "TCP": (0.3, 0.75),
+    "TCP retransmits": (0, 0),
+}
 # Differences of less are noise: as a share, and in the row's own unit.
 NOISE = 0.1
 
@@ -58,8 +66,8 @@ def median_error(rows, key="steady"):
     return statistics.median(abs(row[key] - 1) * 100 for row in rows)
 
 
-def worst_error(rows):
-    return max(abs(row["steady"] - 1) * 100 for row in rows)
+def worst_error(rows, key="steady"):
+    return max(abs(row[key] - 1) * 100 for row in rows)
 
 
 def median_overshoot(key):
@@ -100,6 +108,19 @@ def down(row):
 
 def up(row):
     return one_flow(row) and row["direction"] == "up"
+
+
+def over_limit(row):
+    """UDP of which more is sent than the limit."""
+    return row["section"] == "datagrams" and not row["control"].startswith(("1x", "block"))
+
+
+def beside_flood(row):
+    return row["section"] == "flood" and row["control"] != "0.5"
+
+
+def worst_short_of_half(rows):
+    return max(max(0.0, 1 - 2 * row["TCP"]) * 100 for row in rows)
 
 
 def many_flows(row):
@@ -145,6 +166,32 @@ MEASURES = (
         1,
     ),
     ("UDP upload: error of the rate, worst %", section("udp", direction="up"), "steady", worst_error, 1),
+    *(
+        (f"UDP upload, more than the limit: {what}", over_limit, key, combined, least)
+        for what, key, combined, least in (
+            ("error of the link's rate, median %", "link", lambda rows: median_error(rows, "link"), 0.5),
+            ("error of the link's rate, worst %", "link", lambda rows: worst_error(rows, "link"), 1),
+            ("lost on the way ‰, median", "lost ‰", median_of("lost ‰"), 0.1),
+            ("lost on the way ‰, worst", "lost ‰", worst_of("lost ‰"), 1),
+            ("from sending to receipt, median ms", "delay median ms", median_of("delay median ms"), 1),
+        )
+    ),
+    ("QUIC upload: packets lost, worst", section("quic", direction="up"), "lost", worst_of("lost"), 10),
+    (
+        "UDP upload: longest wait of a sender, ms",
+        section("datagrams"),
+        "longest wait ms",
+        worst_of("longest wait ms"),
+        10,
+    ),
+    ("TCP beside UDP at the limit or more: short of half by %, worst", beside_flood, "TCP", worst_short_of_half, 5),
+    (
+        "TCP beside UDP at the limit or more: segments sent again, worst",
+        beside_flood,
+        "TCP retransmits",
+        worst_of("TCP retransmits"),
+        1,
+    ),
     ("static program: error of the rate, %", section("reach", "static"), "steady", worst_error, 1),
     ("four processes: error of the rate, %", section("reach", "tree"), "steady", worst_error, 1),
     ("start-up, ms more than without", section("startup"), "more ms", median_of("more ms"), 0.5),
@@ -239,12 +286,17 @@ def name_of(row):
 # Goals
 
 
+def may_wait(result):
+    return result["limiter"] == "throttle" and result["section"] in ("datagrams", "flood")
+
+
 def missed(result):
     """Goals that a cell missed."""
+    aims = GOALS | (QUEUE_GOALS if may_wait(result) else {})
     found = [
         f"{name} {result[name]:.3f}"
-        for name, (least, most) in GOALS.items()
-        if name in result and not least <= result[name] <= most
+        for name, (least, most) in aims.items()
+        if result.get(name) is not None and not least <= result[name] <= most
     ]
     key, most = MOST_MORE.get((result["control"], result["limiter"]), (None, 0))
     if result["section"] == "connect" and result.get(key, 0) > most:
@@ -320,7 +372,15 @@ start to its end. Both are medians. Who waits for the RTNL lock changes lo's MTU
 connects and ends: it is the longest wait in all runs, less that without a limiter. Devices are veth, in the client's
 network namespace. Whether a run has a queue is what its report says.
 
-Up to 5 MB/s several cells are measured at a time, all else alone. Processor time is the whole machine's, of cells that
+Datagrams are `iperf3 -u`'s, at so many times the limit (0: all that goes) by datagrams of so many bytes. `received` has
+what the limit had unused when they began, `steady` hasn't. What the receiver missed was lost on the way or in its own
+socket's buffer, which the kernel counts. How long a datagram takes is from the time that iperf3 writes into it, just
+before it sends it, to its arrival at the receiver's device (`delays.c`). iperf3 waits in select() until half of its
+buffer is free; "block" are senders that wait in sendto() instead. TCP beside UDP is what comes from its second second to its end, while
+UDP goes on; had it to try again to connect, it comes too late. A packet that waits passes `throttle_hold` twice and
+`throttle_back` once.
+
+Up to 5 MB/s several cells are measured at a time, all else alone, as are datagrams from 5 MB/s. Processor time is the whole machine's, of cells that
 were alone, with all that sends, receives and carries.
 """
 

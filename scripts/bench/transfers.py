@@ -21,6 +21,7 @@ RATES = {
     "1M": 1_000_000,
     "2M": 2_000_000,
     "5M": 5_000_000,
+    "20M": 20_000_000,
     "50M": 50_000_000,
     "100M": 100_000_000,
     "200M": 200_000_000,
@@ -43,8 +44,7 @@ def dropped(done, direction):
         if line.startswith("{"):
             counts = json.loads(line)["download" if direction == "down" else "upload"]
             keys = {"dropped": "dropped_packets", "came": "program_calls"}
-            if direction == "down":
-                keys |= {"queue dropped": "queue_dropped_packets", "queue s": "queue_delay_maximum_seconds"}
+            keys |= {"queue dropped": "queue_dropped_packets", "queue s": "queue_delay_maximum_seconds"}
             return {name: counts.get(key) for name, key in keys.items()}
     return {}
 
@@ -77,22 +77,37 @@ def iperf(options, network, cell, wrapper, *more):
     words = ["iperf3", "-c", network.address, "-J", "-i", "0.1", "-t", str(seconds), *more]
     if cell.direction == "down":
         words.append("-R")
+    with iperf_server(network) as came:
+        done = run(network.here(*wrapper, *words), seconds + 40)
+        return done, *(report_of(text, done.errors) for text in (done.output, came()))
+
+
+@contextlib.contextmanager
+def iperf_server(network, port=IPERF):
+    """Serves one client. Yields what tells the report, once that client is gone."""
     # A file, as nobody reads meanwhile.
     with tempfile.TemporaryFile("w+") as file:
-        listening = ("iperf3", "-s", "-1", "-J", "-i", "0.1")
-        with server(network, IPERF, *listening, stdout=file, stderr=subprocess.STDOUT) as process:
-            done = run(network.here(*wrapper, *words), seconds + 40)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(3)
-        file.seek(0)
-        reports = []
-        for text in (done.output, file.read()):
-            try:
-                reports.append(json.loads(text))
-            except ValueError:
-                error = (text.strip() or done.errors.strip())[-200:]
-                reports.append({"error": error, "intervals": [], "end": {}})
-    return done, *reports
+        listening = ("iperf3", "-s", "-p", str(port), "-1", "-J", "-i", "0.1")
+        with server(network, port, *listening, stdout=file, stderr=subprocess.STDOUT) as process:
+
+            def told():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(3)
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait(3)
+                file.seek(0)
+                return file.read()
+
+            yield told
+
+
+def report_of(text, errors):
+    """iperf3's, or why there is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"error": (text.strip() or errors.strip())[-200:], "intervals": [], "end": {}}
 
 
 def intervals(report):
