@@ -13,7 +13,7 @@ OBJCOPY ?= $(dir $(shell readlink -f "$$(command -v $(SWIFT))"))llvm-objcopy
 VERSION := $(shell sed -n 's/^let version = "\(.*\)"$$/\1/p' Sources/throttle/Version.swift)
 
 BINARY := .build/release/throttle
-OBJECTS := build/bpf/maps.bpf.o build/bpf/limits.bpf.o build/bpf/limits-v2.bpf.o build/bpf/tcp.bpf.o build/bpf/queue.bpf.o
+OBJECTS := build/bpf/maps.bpf.o build/bpf/limits.bpf.o build/bpf/limits-v3.bpf.o build/bpf/limits-v2.bpf.o build/bpf/tcp.bpf.o build/bpf/download.bpf.o build/bpf/upload.bpf.o
 PKGCONFIG := build/pkgconfig/libbpf.pc build/pkgconfig/libnl-route-3.0.pc
 # One static executable: no Swift, libbpf, libelf, zlib or libnl has to be on the host. lld, as gold warns of
 # glibc functions in Foundation that we never call; its ICF, which keeps one of each identical function, saves 200 kB.
@@ -48,9 +48,13 @@ all: build
 
 bpf: $(OBJECTS)
 
-# -mcpu=v3 has the cmpxchg of Linux 5.12; limits-v2 is for 5.10 and 5.11.
-build/bpf/limits-v2.bpf.o: BPF_FLAGS := -mcpu=v2 -DTHROTTLE_NO_CMPXCHG
+# -mcpu=v3 has the cmpxchg of Linux 5.12; limits-v2 is for 5.10 and 5.11, limits-v3 for all before 5.17, which has
+# bpf_loop().
+build/bpf/limits-v2.bpf.o: BPF_FLAGS := -mcpu=v2 -DTHROTTLE_NO_CMPXCHG -DTHROTTLE_NO_LOOP
+build/bpf/limits-v3.bpf.o: BPF_FLAGS := -mcpu=v3 -DTHROTTLE_NO_LOOP
 build/bpf/%-v2.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | deps
+	$(compile-bpf)
+build/bpf/%-v3.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | deps
 	$(compile-bpf)
 build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) Makefile | deps
 	$(compile-bpf)

@@ -36,7 +36,10 @@ let package = Package(
         .target(name: "Records", dependencies: ["Units", "Kernel", "CKernel", system], swiftSettings: small),
         .target(name: "Processes", dependencies: ["Kernel", "CKernel", system], swiftSettings: strict),
         .target(
-            name: "Planes", dependencies: ["Units", "Kernel", "Cgroups", "Devices", "Programs", system, logging],
+            name: "Planes",
+            dependencies: [
+                "Units", "Kernel", "CKernel", "Cgroups", "Devices", "Programs", "Processes", system, logging,
+            ],
             swiftSettings: strict),
         .target(
             name: "Reports", dependencies: ["Units", "Kernel", "Programs", "Processes", system], swiftSettings: small),

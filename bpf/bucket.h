@@ -18,6 +18,7 @@
  */
 #define BUCKET_MULT_BITS 41
 #define BUCKET_MAX_SHIFT 62
+#define BUCKET_ALWAYS (~0ULL >> 1) /* a burst that nothing is beyond */
 
 /* What a direction may do now. */
 THROTTLE_INLINE const struct throttle_limit *bucket_limit_now(const struct throttle_limits *limits,

@@ -91,7 +91,7 @@ static __always_inline void tcp_note_source(struct bpf_sock_ops *ops)
 	struct throttle_socket *socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
 	bool is_active = ops->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 
-	if (!socket || !run.learns)
+	if (!socket || !run.learns[THROTTLE_DOWN])
 		return;
 	source_note(tcp_source(ops, is_active ? socket->network : 0));
 	if (!is_active || !socket->retries_soon)
@@ -110,20 +110,26 @@ static __always_inline void tcp_bound_first_window(struct bpf_sock_ops *ops)
 }
 
 /*
- * Takes back what tcp.h set on a socket and tcp_disconnect() keeps. Only sk_pacing_status stays: TCP goes on
- * pacing, at a rate of its own that is above what its window gives.
+ * Takes back what tcp.h set on a socket for its uploads. Only sk_pacing_status stays: TCP goes on pacing, at
+ * a rate of its own that is above what its window gives.
  */
-static __always_inline void tcp_unlimit(struct bpf_sock_ops *ops, struct throttle_socket *socket)
+static __always_inline void tcp_unpace(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
 	if (socket->pacing_rate)
 		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_MAX_PACING_RATE, TCP_UNPACED);
 	if (socket->burst)
 		tcp_set(ops, TCP_LEVEL, TCP_BPF_SNDCWND_CLAMP, TCP_UNCLAMPED);
+	socket->pacing_rate = 0;
+	socket->burst = 0;
+}
+
+/* Takes back all that tcp.h set on it and tcp_disconnect() keeps. */
+static __always_inline void tcp_unlimit(struct bpf_sock_ops *ops, struct throttle_socket *socket)
+{
+	tcp_unpace(ops, socket);
 	/* Linux 5.10 only. That the buffer isn't tuned any more can't be taken back. */
 	if (socket->is_bounded)
 		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_RCVBUF, TCP_LARGEST_BUFFER);
-	socket->pacing_rate = 0;
-	socket->burst = 0;
 	socket->window = 0;
 }
 

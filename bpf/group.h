@@ -24,13 +24,21 @@ static __always_inline bool group_has_room(enum throttle_direction direction, __
 	return !group_limit(direction)->mult || (__s64)(budget->tat - now) <= (__s64)budget->burst_ns;
 }
 
+/* Whether it is beyond half of that. */
+static __always_inline bool group_is_near(enum throttle_direction direction, __u64 now)
+{
+	const struct throttle_budget *budget = &group.budget[direction];
+
+	return group_limit(direction)->mult && (__s64)(budget->tat - now) > (__s64)(budget->burst_ns / 2);
+}
+
 /* Charges a packet that passes. */
 static __always_inline void group_charge(enum throttle_direction direction, __u64 now, __u32 bytes)
 {
 	const struct throttle_limit *limit = group_limit(direction);
 
 	if (limit->mult)
-		bucket_admit(&group.budget[direction].tat, now, bucket_cost(limit, bytes), ~0ULL >> 1);
+		bucket_admit(&group.budget[direction].tat, now, bucket_cost(limit, bytes), BUCKET_ALWAYS);
 }
 
 #endif

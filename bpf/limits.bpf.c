@@ -10,9 +10,10 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "await.h"
 #include "bucket.h"
-#include "device.h"
 #include "group.h"
+#include "learn.h"
 #include "maps.h"
 #include "packet.h"
 #include "scope.h"
@@ -70,13 +71,32 @@ static __always_inline bool is_exempt(struct __sk_buff *skb, enum throttle_direc
 	return true;
 }
 
-static __always_inline bool within_limit(enum throttle_direction direction, const struct packet *packet,
-					 __u32 wire_bytes)
+/*
+ * Whether the packet waits in a queue on its way out. There is none before what pacing can't reach needs one:
+ * that is asked for while there is still room for what comes until it is made.
+ */
+static __always_inline bool is_queued(struct __sk_buff *skb, const struct throttle_limit *limit, __u64 now)
+{
+	__s64 lead = run.meter[THROTTLE_UP].tat - now;
+	bool is_near = lead > (__s64)(limit->burst_ns / 2);
+
+	if (!run.learns[THROTTLE_UP])
+		return false;
+	if (constants.grouped && group_is_near(THROTTLE_UP, now))
+		is_near = true;
+	if (!run.queue[THROTTLE_UP].in_use && (!is_near || device_is_tcp(skb)))
+		return false;
+	return throttle_leads(skb) && lead < LEARN_LONGEST_QUEUE_NS;
+}
+
+static __always_inline bool within_limit(struct __sk_buff *skb, enum throttle_direction direction,
+					 const struct packet *packet, __u32 wire_bytes)
 {
 	const struct throttle_limit *limit = limit_of(direction);
 	struct throttle_meter *meter = &run.meter[direction];
 	__u32 bytes = limit->count_wire ? wire_bytes : packet->payload;
-	__u64 now;
+	__u64 now, most;
+	bool queued;
 
 	/* The clock is the dearest part of all, so only packets that are charged read it. */
 	if (!bytes || (!limit->mult && !(constants.grouped && group_limit(direction)->mult)))
@@ -87,9 +107,22 @@ static __always_inline bool within_limit(enum throttle_direction direction, cons
 	meter->last_ns = now;
 	if (run.asleep)
 		wake_guard();
+	queued = direction == THROTTLE_UP && is_queued(skb, limit, now);
+	most = limit->burst_ns;
+	/* Until the queue is there, TCP waits, and leaves room for what can't, which may borrow some for that
+	 * time. */
+	if (direction == THROTTLE_UP && run.queue[THROTTLE_UP].is_awaited && !queued) {
+		if (!device_is_tcp(skb) && (__s64)(meter->tat - now) > (__s64)most) {
+			await_queue(now);
+			queued = is_queued(skb, limit, now);
+		}
+		most = device_is_tcp(skb) ? most / 4 : 2 * most;
+	}
+	if (queued)
+		most = BUCKET_ALWAYS;
 	/* Before the run's own bucket, which must not be charged for what the group refuses. */
-	if ((!constants.grouped || group_has_room(direction, now)) &&
-	    bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), limit->burst_ns)) {
+	if ((queued || !constants.grouped || group_has_room(direction, now)) &&
+	    bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), most)) {
 		if (constants.grouped)
 			group_charge(direction, now, bytes);
 		return true;
@@ -108,7 +141,7 @@ static __always_inline bool passes(struct __sk_buff *skb, struct packet *packet,
 	ports[skb->local_port & 0xffff] = 1;
 	read_packet(packet, skb);
 	wire_bytes = packet_wire_bytes(packet, skb->gso_segs, skb->gso_size);
-	if (!within_limit(direction, packet, wire_bytes))
+	if (!within_limit(skb, direction, packet, wire_bytes))
 		return false;
 	__sync_fetch_and_add(&meter->passed_packets, 1);
 	__sync_fetch_and_add(&meter->passed_payload_bytes, packet->payload);
@@ -136,7 +169,7 @@ int throttle_down(struct __sk_buff *skb)
 
 	if (is_exempt(skb, THROTTLE_DOWN))
 		return PASS;
-	if (!device_needs_nothing(skb))
+	if (!learns_nothing(skb))
 		throttle_settled(skb);
 	if (passes(skb, &packet, THROTTLE_DOWN))
 		return PASS;
@@ -203,19 +236,17 @@ __noinline int throttle_holds(struct __sk_buff *skb)
 SEC("cgroup_skb/egress")
 int throttle_up(struct __sk_buff *skb)
 {
-	struct bpf_sock *sk;
 	struct packet packet;
 
 	if (is_exempt(skb, THROTTLE_UP))
 		return PASS;
-	if (!device_needs_nothing(skb) && throttle_holds(skb)) {
+	if (!learns_nothing(skb) && throttle_holds(skb)) {
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
 		return EGRESS_DEFER;
 	}
 	if (passes(skb, &packet, THROTTLE_UP))
 		return PASS;
-	sk = skb->sk;
-	if (sk && bpf_tcp_sock(sk)) {
+	if (device_is_tcp(skb)) {
 		/* tcp_write_xmit() takes a segment that wasn't sent for one that is to be: none is lost. */
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
 		return EGRESS_DEFER;

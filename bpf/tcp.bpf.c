@@ -101,7 +101,7 @@ int throttle_calls(struct bpf_sock_ops *ops)
 		note_exempt(ops, exempt);
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TIMEOUT_INIT:
-		if (run.learns && !exempt)
+		if (run.learns[THROTTLE_DOWN] && !exempt)
 			tcp_retry_soon(ops);
 		break;
 	case BPF_SOCK_OPS_RWND_INIT:

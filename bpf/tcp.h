@@ -79,12 +79,19 @@ static __always_inline void tcp_clamp_burst(struct bpf_sock_ops *ops, struct thr
 
 static __always_inline void tcp_pace(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
+	bool queued = run.queue[THROTTLE_UP].in_use;
 	__u64 rate;
 
-	if (!limit_of(THROTTLE_UP)->mult)
+	if (!limit_of(THROTTLE_UP)->mult) {
+		tcp_unpace(ops, socket);
 		return;
+	}
 	tcp_mark_active(socket, THROTTLE_UP);
-	rate = share_pacing_rate(socket->pacing_rate, throttle_share(THROTTLE_UP, false, bpf_ktime_get_ns()));
+	rate = throttle_share(THROTTLE_UP, queued, bpf_ktime_get_ns());
+	/* What others don't use is to be had, too: the queue holds the limit. */
+	if (queued)
+		rate = rate < limit_of(THROTTLE_UP)->rate / 2 ? 2 * rate : limit_of(THROTTLE_UP)->rate;
+	rate = share_pacing_rate(socket->pacing_rate, rate);
 	if (rate != socket->pacing_rate) {
 		socket->pacing_rate = rate;
 		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_MAX_PACING_RATE,
@@ -114,7 +121,7 @@ static __always_inline void tcp_bound_buffer(struct bpf_sock_ops *ops, struct th
  */
 static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
-	bool queued = run.queue.in_use && socket->queued;
+	bool queued = run.queue[THROTTLE_DOWN].in_use && socket->queued;
 	__u32 before = socket->window, least = ops->mss_cache, rtt = ops->rtt_min;
 	__u64 now = bpf_ktime_get_ns(), window;
 	__u32 tick = (__u32)(now >> TCP_TICK_SHIFT);

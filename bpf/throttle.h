@@ -109,6 +109,8 @@ struct throttle_constants {
 /* The same of the programs at devices, in the map ".rodata.queue". */
 struct throttle_queue_constants {
 	__u32 has_no_ethernet; /* packets of the device begin with IP, as those of tun and WireGuard */
+	__u32 mark;	       /* the bit of skb->tc_index that uploads have that were in the run's queue */
+	__u64 network;	       /* the device's, as in struct throttle_socket */
 };
 
 /* Where these programs lead packets, in the map ".data.queue". Written by user space before they are
@@ -132,12 +134,14 @@ struct throttle_tcp {
 	__u64 retransmitted_segments; /* by the run's sockets */
 };
 
-/* The queues that downloads wait in, one in each network namespace. Written by user space. */
+/* The queues that one direction waits in, one in each network namespace. Written by user space. */
 struct throttle_queue {
-	__u32 in_use;  /* whether downloads are led there */
-	__u32 largest; /* bytes of a packet but TCP's; a larger one is left to the police */
+	__u32 in_use;  /* whether packets are led there */
+	__u32 largest; /* bytes of a download but TCP's; a larger one is left to the police */
 	__u32 samples;
-	__u32 pad;
+	__u32 senders;	    /* sockets but TCP's whose uploads waited; counted by the program */
+	__u32 is_awaited;   /* whether one for uploads is being made; set by the program */
+	__u32 bounded;	    /* so many of the senders have a buffer that is bounded, or can't be */
 	__u64 delay_sum_ns; /* of all samples */
 	__u64 delay_max_ns;
 	__u64 dropped_packets;
@@ -146,7 +150,8 @@ struct throttle_queue {
 enum throttle_device_state {
 	THROTTLE_DEVICE_NONE = 0,
 	THROTTLE_DEVICE_NEW = 1,     /* the guard was told of it */
-	THROTTLE_DEVICE_SETTLED = 2, /* its packets are led to a queue, or can't be */
+	THROTTLE_DEVICE_SETTLED = 2, /* downloads are led to a queue, or can't be; uploads can't be */
+	THROTTLE_DEVICE_LEADS = 3,   /* uploads are led to a queue */
 };
 
 /* A device that packets of the run pass. Programs write it, but that it is settled, and forgotten. */
@@ -154,7 +159,9 @@ struct throttle_device {
 	__u64 network;	/* as in struct throttle_socket */
 	__u64 since_ns; /* CLOCK_MONOTONIC of the first packet */
 	__u32 index;
-	__u32 state; /* enum throttle_device_state */
+	__u32 state;  /* enum throttle_device_state */
+	__u32 unseen; /* uploads since the program at the device saw one */
+	__u32 pad;
 };
 
 #define THROTTLE_DEVICES 64
@@ -163,8 +170,8 @@ struct throttle_device {
 /* What the programs tell the guard by the ring buffer "alarm". */
 struct throttle_event {
 	__u64 network;
-	__u32 device; /* a new one, by its index; 0: only that something moves again */
-	__u32 pad;
+	__u32 device;	 /* a new one, by its index; 0: only that something moves again */
+	__u32 direction; /* what it is new for */
 };
 
 /* What is in force. Written by user space; both processes of a run tell it from here. */
@@ -182,15 +189,17 @@ struct throttle_run {
 	struct throttle_meter meter[THROTTLE_DIRECTIONS];
 	struct throttle_limits limits;
 	__u32 asleep; /* whether the guard is to be woken by the next packet that is charged */
-	__u32 learns; /* whether it is to be told of new devices, as downloads are to wait in queues */
+	__u32 learns[THROTTLE_DIRECTIONS]; /* whether it is to be told of devices, as packets may wait in
+					    * queues
+					    */
+	__u32 has_strangers; /* whether sockets were made in other network namespaces than throttle's */
 	struct throttle_witness witness[THROTTLE_DIRECTIONS];
 	struct throttle_share share[THROTTLE_DIRECTIONS];
 	struct throttle_tcp tcp;
-	struct throttle_queue queue;
-	struct throttle_device devices[THROTTLE_DEVICES];
+	struct throttle_queue queue[THROTTLE_DIRECTIONS];
+	/* Those that downloads come in by, and those that uploads leave by which pacing can't reach. */
+	struct throttle_device devices[THROTTLE_DIRECTIONS][THROTTLE_DEVICES];
 	__u32 sources[THROTTLE_SOURCES]; /* hashes of local addresses that connections were made from */
-	__u32 has_strangers; /* whether sockets were made in other network namespaces than throttle's */
-	__u32 spare;
 	/* What the run's user asked for, in bytes per second, 0 for no limit. A group may allot it less. */
 	__u64 asked[THROTTLE_DIRECTIONS];
 	struct throttle_exempt exempt[THROTTLE_DIRECTIONS];
@@ -217,12 +226,16 @@ struct throttle_socket {
 	__u32 burst;			  /* congestion window clamp, in segments, as last set; 0: none */
 	__u32 window;			  /* as last set */
 	__u32 tick;			  /* when that was */
-	__u32 queued;			  /* whether its packets come through the queue */
+	__u32 queued;			  /* whether its downloads come through the queue */
 	__u32 exempt;			  /* whether no limit is for its peer */
 	__u32 is_bounded;		  /* whether its receive buffer was set */
 	__u32 retries_soon; /* whether its first packet may be held, as it is tried again soon */
 	__u32 is_kernels;   /* whether the kernel made it itself, as MPTCP does */
-	__u64 network;	    /* the cookie of its network namespace; 0: throttle's own */
+	__u32 is_sender;    /* whether it is counted among those whose uploads waited */
+	__u32 largest;	    /* bytes of its largest datagram that may have been sent in fragments */
+	__u32 early;	    /* packets that it sent while some sender's buffer wasn't bounded yet */
+	__u32 pad;
+	__u64 network; /* the cookie of its network namespace; 0: throttle's own */
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/openat2.h>
+#include <linux/sockios.h> /* SIOCOUTQ */
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
@@ -29,6 +30,23 @@ int kernel_occupy_standard_fds(void)
 			return -1;
 	}
 	return 0;
+}
+
+int kernel_open_process(pid_t pid)
+{
+	return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+int kernel_copy_descriptor(int process, int fd)
+{
+	return (int)syscall(SYS_pidfd_getfd, process, fd, 0);
+}
+
+int kernel_waiting_bytes(int socket)
+{
+	int bytes = 0;
+
+	return ioctl(socket, SIOCOUTQ, &bytes) < 0 ? -1 : bytes;
 }
 
 /* Room for the descriptors of one packet. */

@@ -2,8 +2,9 @@
 #include "CPrograms.h"
 
 #if !__has_embed("../../build/bpf/maps.bpf.o") || !__has_embed("../../build/bpf/limits.bpf.o") ||       \
-	!__has_embed("../../build/bpf/limits-v2.bpf.o") || !__has_embed("../../build/bpf/tcp.bpf.o") || \
-	!__has_embed("../../build/bpf/queue.bpf.o")
+	!__has_embed("../../build/bpf/limits-v2.bpf.o") ||                                              \
+	!__has_embed("../../build/bpf/limits-v3.bpf.o") || !__has_embed("../../build/bpf/tcp.bpf.o") || \
+	!__has_embed("../../build/bpf/download.bpf.o") || !__has_embed("../../build/bpf/upload.bpf.o")
 #error "the BPF objects are not built yet: run 'make bpf' first"
 #endif
 
@@ -17,11 +18,17 @@ _Alignas(8) static const unsigned char limits[] = {
 _Alignas(8) static const unsigned char limits_without_cmpxchg[] = {
 #embed "../../build/bpf/limits-v2.bpf.o"
 };
+_Alignas(8) static const unsigned char limits_without_loop[] = {
+#embed "../../build/bpf/limits-v3.bpf.o"
+};
 _Alignas(8) static const unsigned char tcp[] = {
 #embed "../../build/bpf/tcp.bpf.o"
 };
-_Alignas(8) static const unsigned char queue[] = {
-#embed "../../build/bpf/queue.bpf.o"
+_Alignas(8) static const unsigned char download[] = {
+#embed "../../build/bpf/download.bpf.o"
+};
+_Alignas(8) static const unsigned char upload[] = {
+#embed "../../build/bpf/upload.bpf.o"
 };
 
 struct programs_object programs_maps(void)
@@ -29,11 +36,13 @@ struct programs_object programs_maps(void)
 	return (struct programs_object){maps, sizeof(maps)};
 }
 
-struct programs_object programs_limits(bool has_cmpxchg)
+struct programs_object programs_limits(bool has_cmpxchg, bool has_loop)
 {
-	if (has_cmpxchg)
-		return (struct programs_object){limits, sizeof(limits)};
-	return (struct programs_object){limits_without_cmpxchg, sizeof(limits_without_cmpxchg)};
+	if (!has_cmpxchg)
+		return (struct programs_object){limits_without_cmpxchg, sizeof(limits_without_cmpxchg)};
+	if (!has_loop)
+		return (struct programs_object){limits_without_loop, sizeof(limits_without_loop)};
+	return (struct programs_object){limits, sizeof(limits)};
 }
 
 struct programs_object programs_tcp(void)
@@ -41,7 +50,12 @@ struct programs_object programs_tcp(void)
 	return (struct programs_object){tcp, sizeof(tcp)};
 }
 
-struct programs_object programs_queue(void)
+struct programs_object programs_download(void)
 {
-	return (struct programs_object){queue, sizeof(queue)};
+	return (struct programs_object){download, sizeof(download)};
+}
+
+struct programs_object programs_upload(void)
+{
+	return (struct programs_object){upload, sizeof(upload)};
 }

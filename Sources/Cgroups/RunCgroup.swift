@@ -76,6 +76,11 @@ package struct RunCgroup: ~Copyable {
         return base.removeChild(parent.name)
     }
 
+    /// How many runs are around this one.
+    package var depth: Int {
+        parent.path.split(separator: "/").dropLast().count { RunCgroup.id(of: String($0)) != nil }
+    }
+
     /// The id in the name of a run's parent cgroup (a pid, and a number where that was taken), nil if
     /// the name isn't one of ours: `throttle-web.service` belongs to somebody else.
     static func id(of name: String) -> String? {

@@ -8,29 +8,31 @@ package struct DeadQueues: Sendable {
     /// The queues' devices.
     package let devices: [Device]
     private let network: NetworkNamespace
-    private let filters: [IngressFilter]
+    private let filters: [DeviceFilter]
     /// Queues whose names are taken, so that they may be in use, but by whom `isRecorded` doesn't know.
     private let held: [Leftover]
 
-    /// Looks for them. `filterName` is what filters of ours are named. A queue lives while its name is taken. But any user
+    /// Looks for them. `filterNames` are what filters of ours are named. A queue lives while its name is taken. But any user
     /// can take that of a dead run: where `isRecorded` is given, and doesn't know the run as one that lives, it is looked for
     /// who has the name, which takes long. The queue lives if that is the user that its device shows.
     package init(
-        in network: NetworkNamespace, filterName: String, isRecorded: ((_ run: String, uid_t?) -> Bool)? = nil
+        in network: NetworkNamespace, filterNames: [String], isRecorded: ((_ run: String, uid_t?) -> Bool)? = nil
     ) throws(SystemError) {
         let route = try network.routeSocket()
-        var filters: [IngressFilter] = []
+        var filters: [DeviceFilter] = []
         let places = try route.devicesWithIngressQdisc()
         if !places.isEmpty {
             for device in try route.devices() where places.contains(device.index) {
-                filters += try IngressFilter.all(on: device, in: network, named: filterName)
+                for side in Side.allCases {
+                    filters += try DeviceFilter.all(on: device, side, in: network, named: filterNames)
+                }
             }
         }
         // After the filters, so that each queue that a live one leads to is among them.
         let all = try route.devices()
         var held: [Leftover] = []
         let dead = all.filter { device in
-            guard device.isQueue else { return false }
+            guard device.isQueue() else { return false }
             if !QueueClaim.isTaken(device.name, in: network) { return true }
             let label = device.queueLabel
             if isRecorded?(label?.run ?? "", label?.user) != false { return false }
@@ -60,10 +62,10 @@ package struct DeadQueues: Sendable {
             } + held
     }
 
-    private func remove(_ filter: IngressFilter) -> SystemError? {
+    private func remove(_ filter: DeviceFilter) -> SystemError? {
         var failure: SystemError?
         do throws(SystemError) {
-            try IngressPlace(of: filter, log: .silent).leave {
+            try FilterPlace(of: filter, log: .silent).leave {
                 do throws(SystemError) { try filter.remove() } catch { failure = error }
             }
         } catch {

@@ -26,6 +26,8 @@ struct Hierarchy {
     let device: Int32
     /// The device's name, for errors.
     let name: String
+    /// Whether what isn't TCP's is dropped where it waits too long: its senders can't be held back.
+    let drops: Bool
 
     /// The largest frame of Ethernet, jumbo frames aside, in bytes: an MTU of 1500 and the header.
     static let frame: UInt64 = 1514

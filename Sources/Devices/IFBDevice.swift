@@ -4,8 +4,8 @@ import Kernel
 import Logging
 import SystemPackage
 
-/// An IFB device of our own: packets redirected to it pass its qdisc and go on where they came from. Its end
-/// removes it.
+/// An IFB device of our own: packets that are redirected to it at ingress pass its qdisc and go on where they came from. Its
+/// end removes it.
 struct IFBDevice: ~Copyable {
     let network: NetworkNamespace
     let route: RouteSocket
@@ -47,10 +47,40 @@ struct IFBDevice: ~Copyable {
     /// Says whose it is, and keeps IPv6 off it.
     func label(_ alias: String) throws(SystemError) {
         // The kernel takes an alias for a device that is there, not with the one that it makes.
-        let code = change { rtnl_link_set_ifalias($0, alias) }
+        let code = route.change(index) { rtnl_link_set_ifalias($0, alias) }
         if code < 0 { throw SystemError("label", "device \(name)", errno: Errno(libnl: code)) }
-        // Else IPv6 sends router solicitations through the queue. Where it is switched off, this fails, and none comes.
-        _ = change { rtnl_link_inet6_set_addr_gen_mode($0, UInt8(IN6_ADDR_GEN_MODE_NONE.rawValue)) }
+        keepIPv6(off: index)
+    }
+
+    /// Else IPv6 sends router solicitations through the queue. Where it is switched off, this fails, and none comes.
+    private func keepIPv6(off device: Int32) {
+        _ = route.change(device) { rtnl_link_inet6_set_addr_gen_mode($0, UInt8(IN6_ADDR_GEN_MODE_NONE.rawValue)) }
+    }
+
+    /// Makes a macvlan device above this one, with which it goes: what is sent by it passes its qdisc, and then this one's
+    /// egress, with its socket and its route. It is down at first. Returns its index.
+    func addFront(named name: String) throws(SystemError) -> Int32 {
+        let code = with(rtnl_link_alloc(), rtnl_link_put) { link in
+            rtnl_link_set_name(link, name)
+            rtnl_link_set_link(link, index)
+            var code = rtnl_link_set_type(link, "macvlan")
+            // In others it looks into frames, which here may be no Ethernet's.
+            if code >= 0 { code = rtnl_link_macvlan_set_mode(link, UInt32(MACVLAN_MODE_PRIVATE.rawValue)) }
+            return code < 0 ? code : rtnl_link_add(route.pointer, link, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
+        }
+        if code < 0 {
+            let errno = Errno(libnl: code)
+            let hint =
+                errno == .notSupportedOnSocket
+                ? "this kernel has no macvlan devices (CONFIG_MACVLAN; modprobe macvlan)" : IFBDevice.hint(for: errno)
+            throw SystemError("create", "device \(name)", errno: errno, hint: hint)
+        }
+        let front = try attempting("find", "device \(name)") { () throws(Errno) in
+            try route.device(named: name).index
+        }
+        keepIPv6(off: front)
+        log.debug("created device \(name) (macvlan, index \(front))")
+        return front
     }
 
     private static func hint(for errno: Errno) -> String? {
@@ -63,18 +93,7 @@ struct IFBDevice: ~Copyable {
     }
 
     /// Lets packets through.
-    func start() throws(SystemError) {
-        let code = change { rtnl_link_set_flags($0, UInt32(IFF_UP)) }
-        if code < 0 { throw SystemError("start", "device \(name)", errno: Errno(libnl: code)) }
-    }
-
-    private func change(_ body: (OpaquePointer) -> Void) -> CInt {
-        with(rtnl_link_alloc(), rtnl_link_put) { link in
-            rtnl_link_set_ifindex(link, index)
-            body(link)
-            return rtnl_link_add(route.pointer, link, 0)
-        }
-    }
+    func start() throws(SystemError) { try route.start(index, named: name) }
 
     deinit {
         do {
@@ -92,6 +111,20 @@ struct IFBDevice: ~Copyable {
 }
 
 extension RouteSocket {
+    /// Lets packets through a device of ours.
+    func start(_ index: Int32, named name: String) throws(SystemError) {
+        let code = change(index) { rtnl_link_set_flags($0, UInt32(IFF_UP)) }
+        if code < 0 { throw SystemError("start", "device \(name)", errno: Errno(libnl: code)) }
+    }
+
+    fileprivate func change(_ index: Int32, _ body: (OpaquePointer) -> Void) -> CInt {
+        with(rtnl_link_alloc(), rtnl_link_put) { link in
+            rtnl_link_set_ifindex(link, index)
+            body(link)
+            return rtnl_link_add(pointer, link, 0)
+        }
+    }
+
     /// Removes an IFB device. One that is gone already is no error, and neither is one that isn't the same any more:
     /// it stays.
     func remove(_ index: Int32, named name: String) throws(SystemError) {

@@ -27,6 +27,7 @@ extension Hierarchy {
 
     /// Fits the length of the queue for all but TCP to another rate.
     func resize(_ kind: LeafKind, rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) {
+        if !drops { return }
         let code = add(kind, to: .rest, rate, route, flags: 0)
         if code < 0 { throw failure("resize", "qdisc \(kind.rawValue)", code) }
     }
@@ -36,11 +37,11 @@ extension Hierarchy {
         flags: CInt = NLM_F_CREATE | NLM_F_EXCL
     ) -> CInt {
         qdisc(kind.rawValue, nil, parent: leaf.rawValue) { qdisc in
-            switch (kind, leaf) {
-            case (.fqCodel, .tcp): LeafLimits.fairness.set(on: qdisc)
-            case (.fqCodel, _): LeafLimits(rate: rate).set(on: qdisc)
-            case (.bfifo, .tcp): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(max(rate, 16_000_000)))
-            case (.bfifo, _): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(LeafLimits.bytes(rate)))
+            switch (kind, drops && leaf == .rest) {
+            case (.fqCodel, false): LeafLimits.fairness.set(on: qdisc)
+            case (.fqCodel, true): LeafLimits(rate: rate).set(on: qdisc)
+            case (.bfifo, false): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(max(rate, 16_000_000)))
+            case (.bfifo, true): _ = rtnl_qdisc_fifo_set_limit(qdisc, clamped(LeafLimits.bytes(rate)))
             }
             return rtnl_qdisc_add(route.pointer, qdisc, flags)
         }

@@ -1,23 +1,23 @@
 import Kernel
 import Logging
 
-/// A filter of ours at a device's ingress, in its place: what it matches goes into a queue. Its end removes it, and gives
-/// the place up.
+/// A filter of ours at a device, in its place: what it matches goes into a queue. Its end removes it, and gives the place
+/// up.
 package struct PlacedFilter: ~Copyable {
-    private let filter: IngressFilter
-    private let place: IngressPlace
+    private let filter: DeviceFilter
+    private let place: FilterPlace
     private let name: String
     private let log: Logger
 
-    /// Adds the filter; `program` is the descriptor of one of type sched_cls, which returns -1 for a match and else 0.
+    /// Adds the filter; `program` and `queue` are as for `DeviceFilter`.
     package init(
-        program: CInt, named name: String, on device: Device, in network: NetworkNamespace, to queue: Int32, log: Logger
+        program: CInt, named name: String, on device: Device, _ side: Side, in network: NetworkNamespace,
+        to queue: Int32, log: Logger
     ) throws(SystemError) {
-        var filter: IngressFilter?
-        place = try IngressPlace(on: device, in: network, log: log) { priority throws(SystemError) in
-            filter = try IngressFilter(
-                program: program, named: name, on: device, in: network, to: queue, priority: priority.rawValue,
-                handle: UInt32(queue))
+        var filter: DeviceFilter?
+        place = try FilterPlace(on: device, side, in: network, log: log) { priority throws(SystemError) in
+            filter = try DeviceFilter(
+                program: program, named: name, on: device, side, in: network, to: queue, priority: priority.value)
         }
         guard let filter else { fatalError("a place without its filter") }
         self.filter = filter

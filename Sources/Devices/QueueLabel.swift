@@ -26,13 +26,23 @@ struct QueueLabel {
 
 extension Device {
     /// Of a queue of ours; nil of anything else, and of one that was cut short before it had an alias.
-    var queueLabel: QueueLabel? { hasNameOfQueue ? alias.flatMap(QueueLabel.init) : nil }
+    var queueLabel: QueueLabel? { hasNameOfQueue(for: Side.allCases) ? alias.flatMap(QueueLabel.init) : nil }
 
-    /// Whether it is a queue of ours; one that was cut short has no alias yet.
-    var isQueue: Bool { hasNameOfQueue && (alias == nil || queueLabel != nil) }
-
-    private var hasNameOfQueue: Bool {
-        kind == "ifb" && name.hasPrefix(Queue.namePrefix)
-            && name.dropFirst(Queue.namePrefix.count).allSatisfy { $0.isASCII && ($0.isNumber || $0 == "-") }
+    /// Whether it is the owner of a queue of ours; one that was cut short has no alias yet.
+    func isQueue(for sides: [Side] = Side.allCases) -> Bool {
+        hasNameOfQueue(for: sides) && (alias == nil || queueLabel != nil)
     }
+
+    private func hasNameOfQueue(for sides: [Side]) -> Bool {
+        kind == "ifb"
+            && sides.contains { side in
+                name.hasPrefix(side.queuePrefix)
+                    && name.dropFirst(side.queuePrefix.count).allSatisfy { $0.isASCII && ($0.isNumber || $0 == "-") }
+            }
+    }
+}
+
+extension Side {
+    /// What the names of devices begin with that are or own queues for it.
+    package var queuePrefix: String { self == .ingress ? "thr-" : "thu-" }
 }

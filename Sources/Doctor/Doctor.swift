@@ -146,7 +146,9 @@ extension Doctor {
             do {
                 let maps = programs.memory.maps
                 _ = try TCPPrograms(sharing: maps)
-                for way in [QueueProgram.Way.link, .filter] { _ = try QueueProgram(sharing: maps, for: way) }
+                for way in [QueueProgram.Way.link, .filter, .hold, .back] {
+                    _ = try QueueProgram(sharing: maps, for: way)
+                }
                 add(.bpf, .ok, "programs load, \(ProgramSet.variant(for: kernel))")
             } catch {
                 add(.bpf, .degraded, error, ", so nothing but police can hold limits")
@@ -223,12 +225,18 @@ extension Doctor {
         } catch {
             add(.queue, .degraded, error, Doctor.noQueue)
         }
+        do {
+            _ = try Queue.ofRun("\(getpid())", for: .egress, in: .current(), rate: SelfTest.rate, log: .silent)
+            add(.queue, .ok, "macvlan, for uploads that can't be paced")
+        } catch {
+            add(.queue, .info, error, ", so uploads over UDP don't wait in a queue: what is over the limit is dropped")
+        }
     }
 
     /// The ways to lead packets into the queue: links where there are any (Linux 6.6), filters on devices that have others'
     /// filters, and on all devices where there are no links.
     private mutating func examineIngress(_ kernel: KernelVersion) {
-        let hasLinks = kernel >= IngressLink.oldestKernel
+        let hasLinks = kernel >= DeviceLink.oldestKernel
         for isFilter in hasLinks ? [false, true] : [true] {
             do {
                 let network = try NetworkNamespace.current()
@@ -236,7 +244,8 @@ extension Doctor {
                 let maps = try loadPrograms(kernel).memory.maps
                 let program = try QueueProgram(sharing: maps, for: isFilter ? .filter : .link)
                 try program.lead(to: loopback.index)
-                _ = try DeviceHook(loopback, in: network, to: loopback.index, program, .silent)
+                _ = try DeviceHook(
+                    loopback, in: network, to: loopback.index, program, byLink: !isFilter, .silent)
                 add(.ingress, .ok, isFilter ? "clsact with BPF filters" : "tcx links")
             } catch {
                 let isNeeded = isFilter != hasLinks

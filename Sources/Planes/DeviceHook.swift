@@ -7,28 +7,30 @@ import Programs
 /// can't be copied.
 package final class DeviceHook {
     private enum Way: ~Copyable {
-        case link(IngressLink)
+        case link(DeviceLink)
         case filter(PlacedFilter)
     }
 
     private let way: Way
 
-    /// The program lives on as long as the hook does.
+    /// The program lives on as long as the hook does. `queue`: where a filter at ingress sends what it matches, or what says
+    /// whose one at egress is.
     package init(
         _ device: Device, in network: NetworkNamespace, to queue: Int32, _ program: borrowing QueueProgram,
+        byLink: Bool,
         _ log: Logger
     ) throws(SystemError) {
-        switch program.way {
-        case .link:
+        switch byLink {
+        case true:
             let link = try network.inside { () throws(SystemError) in
-                try IngressLink(program, on: device.index, named: device.name, log: log)
+                try DeviceLink(program, on: device.index, named: device.name, log: log)
             }
             way = .link(link)
-        case .filter:
+        case false:
             way = .filter(
                 try PlacedFilter(
-                    program: program.descriptor, named: QueueProgram.filterName, on: device, in: network, to: queue,
-                    log: log))
+                    program: program.descriptor, named: program.way.name, on: device,
+                    program.way == .hold ? .egress : .ingress, in: network, to: queue, log: log))
         }
     }
 }

@@ -4,9 +4,16 @@ import Logging
 import Programs
 import SystemPackage
 
-/// What holds downloads in one network namespace: the queue that they wait in, and what leads them there from each device
-/// that the run uses. A class, as no dictionary holds what can't be copied.
+/// What holds one direction in one network namespace: the queue that its packets wait in, and what leads them there from
+/// each device that the run uses. A class, as no dictionary holds what can't be copied.
 final class NetworkPlanes {
+    /// Which one that is.
+    struct Place: Hashable {
+        /// What programs know the namespace by; 0 for throttle's own.
+        let network: UInt64
+        let direction: Direction
+    }
+
     // Destroyed in this order: the last made goes first.
     private var hooks: [Int32: DeviceHook] = [:]
     /// The one for most devices.
@@ -14,8 +21,9 @@ final class NetworkPlanes {
     private let queue: Queue
     private let watch: DeviceWatch
     let network: NetworkNamespace
-    /// What programs know the namespace by; 0 for throttle's own.
-    private let cookie: UInt64
+    private let place: Place
+    /// The bit that tells packets which were in this queue from others.
+    private let mark: UInt16
     /// What the lengths of the queue were made for.
     private var size: UInt64
     /// Of frames, in bytes a second, as last set.
@@ -29,18 +37,24 @@ final class NetworkPlanes {
 
     /// Makes the queue for a limit in bytes a second. `program`: loaded already, where it is.
     init(
-        in network: NetworkNamespace, _ cookie: UInt64, _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion,
-        _ id: String, _ program: consuming QueueProgram?, _ log: Logger
+        at place: Place, in network: NetworkNamespace, _ rate: UInt64, _ memory: RunMemory, _ kernel: KernelVersion,
+        _ run: Identity, _ program: consuming QueueProgram?, _ log: Logger
     ) throws {
         let watch = try DeviceWatch(in: network)
-        let loaded = try program ?? QueueProgram(sharing: memory.maps, for: .usual(kernel))
-        let queue = try Queue.ofRun(id, in: network, rate: rate, log: log)
+        let way = place.direction == .down ? QueueProgram.Way.usual(kernel) : .hold
+        let loaded = try program ?? QueueProgram(sharing: memory.maps, for: way, mark: run.mark, network: place.network)
+        let queue = try Queue.ofRun(run.id, for: place.direction.side, in: network, rate: rate, log: log)
         try loaded.lead(to: queue.device)
+        if place.direction == .up {
+            let back = try QueueProgram(sharing: memory.maps, for: .back, mark: run.mark)
+            try queue.leadBack(by: back.descriptor, named: back.way.name)
+        }
         self.program = loaded
         self.queue = queue
         self.watch = watch
         self.network = network
-        self.cookie = cookie
+        self.place = place
+        mark = run.mark
         self.memory = memory
         self.kernel = kernel
         self.log = log
@@ -62,29 +76,36 @@ final class NetworkPlanes {
         let device = try attempting("find", "device \(index)") { () throws(Errno) in try route.device(index) }
         // What sit receives in large pieces, an IFB drops: their transport header isn't where the kernel says (tried on
         // Linux 6.12.117 and 7.3).
-        if device.kind == "ifb" || device.kind == "sit" || device.hasMaster {
+        if place.direction == .down && (device.kind == "ifb" || device.kind == "sit" || device.hasMaster) {
             throw SystemError("shape", "downloads from \(device.name)", errno: .notSupported)
         }
-        // Nobody's filters are to be passed over for it.
-        let way = route.hasIngressQdisc(index) ? .filter : QueueProgram.Way.usual(kernel)
+        // Nobody's filters are to be passed over for it: at egress they see a packet when it comes back.
+        let byLink =
+            kernel >= DeviceLink.oldestKernel && (place.direction == .up || !route.hasIngressQdisc(index))
         do {
-            hooks[index] = try hook(device, by: way)
-        } catch let error as SystemError where way == .link && error.errno == .outOfRange {
+            hooks[index] = try hook(device, byLink: byLink)
+        } catch let error as SystemError where byLink && error.errno == .outOfRange {
             log.debug("\(error)")
-            hooks[index] = try hook(device, by: .filter)
+            hooks[index] = try hook(device, byLink: false)
         }
-        log.info("downloads from device \(device.name) wait in a queue")
+        let (what, way) = place.direction == .down ? ("downloads", "from") : ("uploads", "to")
+        log.info("\(what) \(way) device \(device.name) wait in a queue")
     }
 
-    private func hook(_ device: Device, by way: QueueProgram.Way) throws -> DeviceHook {
+    private func hook(_ device: Device, byLink: Bool) throws -> DeviceHook {
         let hasEthernet = device.isEthernet || device.isLoopback
+        let way = place.direction == .up ? QueueProgram.Way.hold : byLink ? .link : .filter
         if hasEthernet && way == program.way {
-            return try DeviceHook(device, in: network, to: queue.device, program, log)
+            return try DeviceHook(device, in: network, to: target, program, byLink: byLink, log)
         }
-        let program = try QueueProgram(sharing: memory.maps, for: way, hasEthernet: hasEthernet)
+        let program = try QueueProgram(
+            sharing: memory.maps, for: way, hasEthernet: hasEthernet, mark: mark, network: place.network)
         try program.lead(to: queue.device)
-        return try DeviceHook(device, in: network, to: queue.device, program, log)
+        return try DeviceHook(device, in: network, to: target, program, byLink: byLink, log)
     }
+
+    /// What filters name.
+    private var target: Int32 { place.direction == .down ? queue.device : queue.owner }
 
     /// Fits the queue to a limit that it is to have for long.
     func resize(_ limit: UInt64) throws(SystemError) {
@@ -110,10 +131,14 @@ final class NetworkPlanes {
         passedBytes = statistics.tcp.passedBytes + statistics.rest.passedBytes
         if isWaiting {
             memory.noteQueue(
+                place.direction,
                 delayNanoseconds: UInt64(Double(waitingBytes) / Double(rate) * 1e9),
                 droppedPackets: statistics.tcp.droppedPackets + statistics.rest.droppedPackets)
         }
     }
+
+    /// Whether anything but TCP's waits now: TCP would send that again.
+    var hasDatagrams: Bool { ((try? queue.statistics())?.rest.queuedPackets ?? 0) > 0 }
 
     /// Another device may get the index, or the same come back.
     private func forgetDeparted() {
@@ -127,11 +152,25 @@ final class NetworkPlanes {
         }
         if departed.isEmpty { return }
         hooks = hooks.filter { !departed.contains($0.key) }
-        memory.forget { $0.network == cookie && departed.contains($0.index) }
+        memory.forget(place.direction) { $0.network == place.network && departed.contains($0.index) }
+    }
+}
+
+extension NetworkPlanes {
+    /// What queues need to know of their run.
+    struct Identity {
+        let id: String
+        /// A bit that no run around it or inside has.
+        let mark: UInt16
     }
 }
 
 extension QueueProgram.Way {
-    /// By link, since there are such.
-    static func usual(_ kernel: KernelVersion) -> Self { kernel >= IngressLink.oldestKernel ? .link : .filter }
+    /// For downloads: by link, since there are such.
+    static func usual(_ kernel: KernelVersion) -> Self { kernel >= DeviceLink.oldestKernel ? .link : .filter }
+}
+
+extension Direction {
+    /// Where its packets pass a device.
+    var side: Side { self == .down ? .ingress : .egress }
 }

@@ -1,4 +1,5 @@
 import Cgroups
+import Glibc
 import Devices
 import Kernel
 import Logging
@@ -16,16 +17,21 @@ package struct Planes: ~Copyable {
     private static let mostNetworks = 8
 
     // Destroyed in this order: the last made goes first.
-    /// Of each network namespace in which the run receives something, by its cookie; throttle's own is 0.
-    private var networks: [UInt64: NetworkPlanes] = [:]
+    /// For each direction, of each network namespace in which the run receives or sends something.
+    private var networks: [NetworkPlanes.Place: NetworkPlanes] = [:]
     /// Loaded ahead for the first of the networks.
     private var spare: QueueProgram?
-    private var division: QueueDivision?
+    private var divisions: [Direction: QueueDivision] = [:]
+    private var buffers = SenderBuffers()
+    /// When those were bound, and for how many senders.
+    private var bounded: (at: UInt64, senders: UInt32) = (0, 0)
+    /// Why uploads have no queue.
+    private var hasUploadObstacle = false
     private let cgroup: CgroupDirectory
     private let memory: RunMemory
     private let mode: Mode
     private let kernel: KernelVersion
-    private let id: String
+    private let run: NetworkPlanes.Identity
     private let log: Logger
 
     /// Each device that the run uses gets its queue by `use`.
@@ -38,13 +44,13 @@ package struct Planes: ~Copyable {
         self.mode = mode
         self.kernel = kernel
         self.log = log
-        id = cgroup.id
+        self.run = NetworkPlanes.Identity(id: cgroup.id, mark: 1 << UInt16(cgroup.depth % 16))
         follow()
     }
 
     /// Loads what the first queue will need.
     package mutating func prepare() {
-        if memory.learnsDevices && networks.isEmpty {
+        if memory.learnsDevices(.down) && networks.isEmpty {
             spare = try? QueueProgram(sharing: memory.maps, for: .usual(kernel))
         }
     }
@@ -56,48 +62,84 @@ package struct Planes: ~Copyable {
         if case .bytesPerSecond(let rate) = rates.down {
             if mode != .police && (retries || memory.obstacle == nil) { shape(rate, retries) }
         } else {
-            stop()
+            stop(.down)
             memory.obstacle = nil
+        }
+        if case .bytesPerSecond(let rate) = rates.up {
+            if mode != .police && (retries || !hasUploadObstacle) { queueUploads(rate) }
+        } else {
+            stop(.up)
         }
         tellPlanes()
     }
 
     private func tellPlanes() {
-        memory.tellPlanes(isShaped: !networks.isEmpty)
+        memory.tellPlanes(isShaped: has(.down), isQueued: has(.up))
     }
 
-    /// Holds the queues to a limit, and has new ones made as devices are used. In mode shape, and where the run has used some
-    /// before, one is made now.
+    private func has(_ direction: Direction) -> Bool { networks.keys.contains { $0.direction == direction } }
+
+    private func networks(_ direction: Direction) -> [NetworkPlanes.Place: NetworkPlanes] {
+        networks.filter { $0.key.direction == direction }
+    }
+
+    /// Holds the queues for downloads to a limit, and has new ones made as devices are used. In mode shape, and where the run
+    /// has used some before, one is made now.
     private mutating func shape(_ rate: UInt64, _ isAsked: Bool) {
         do {
-            if isAsked && networks.isEmpty && (mode == .shape || memory.hasTraffic) { try makeNetwork(0, rate) }
-            for network in networks.values { try network.resize(rate) }
-            try division?.follow(limit: rate, networks)
+            let isNeeded = mode == .shape || memory.hasTraffic
+            if isAsked && !has(.down) && isNeeded {
+                try makeNetwork(NetworkPlanes.Place(network: 0, direction: .down), rate)
+            }
+            try hold(.down, to: rate)
             memory.obstacle = nil
-            useQueues(rate)
-            if !memory.learnsDevices { memory.forget { _ in true } }
-            memory.learnsDevices = true
         } catch {
-            giveUp(error)
+            giveUp(.down, error)
             log.info("not shaped: \(error)")
         }
     }
 
-    private func useQueues(_ rate: UInt64) {
-        if !networks.isEmpty { memory.useQueues(true, largest: NetworkPlanes.largestPacket(rate)) }
+    /// Holds those for uploads to a limit; they are made when something is sent that pacing can't reach.
+    private mutating func queueUploads(_ rate: UInt64) {
+        do {
+            try hold(.up, to: rate)
+            hasUploadObstacle = false
+            if has(.up) { boundBuffers(rate) }
+        } catch {
+            giveUp(.up, error)
+            log.info("uploads but TCP's aren't queued: \(error)")
+        }
+    }
+
+    private mutating func hold(_ direction: Direction, to rate: UInt64) throws(SystemError) {
+        let own = networks(direction)
+        for network in own.values { try network.resize(rate) }
+        try divisions[direction]?.follow(limit: rate, own)
+        useQueues(direction, rate)
+        if !memory.learnsDevices(direction) { memory.forget(direction) }
+        memory.learnDevices(direction, true)
+    }
+
+    private func useQueues(_ direction: Direction, _ rate: UInt64) {
+        if has(direction) { memory.useQueues(direction, true, largest: NetworkPlanes.largestPacket(rate)) }
     }
 
     /// Does without queues.
-    private mutating func giveUp(_ error: any Error) {
-        stop()
-        networks = [:]
-        division = nil
-        memory.obstacle = memory.rates.down == .unlimited ? nil : "\(error)"
+    private mutating func giveUp(_ direction: Direction, _ error: any Error) {
+        stop(direction)
+        networks = networks.filter { $0.key.direction != direction }
+        divisions[direction] = nil
+        switch direction {
+        case .down: memory.obstacle = memory.rates.down == .unlimited ? nil : "\(error)"
+        case .up: hasUploadObstacle = true
+        }
         tellPlanes()
     }
 
-    /// Whether downloads waited in a queue at the last step.
-    package var isWaiting: Bool { networks.values.contains(where: \.isWaiting) }
+    /// Whether packets waited in a queue at the last step.
+    package func isWaiting(_ direction: Direction) -> Bool {
+        networks.contains { $0.key.direction == direction && $0.value.isWaiting }
+    }
 
     /// Readable when devices have changed.
     package var watchDescriptors: [CInt] { networks.values.map(\.watchDescriptor) }
@@ -106,76 +148,132 @@ package struct Planes: ~Copyable {
     package var isShaping: Bool { !networks.isEmpty }
 
     package mutating func step() {
-        for (cookie, network) in networks {
+        for (place, network) in networks {
             do throws(SystemError) {
                 try network.step()
             } catch {
-                lose(cookie, error)
+                lose(place, error)
             }
         }
-        division?.step(networks)
+        for direction in Direction.allCases {
+            let own = networks(direction)
+            divisions[direction]?.step(own)
+        }
+        if isWaiting(.up) { boundBuffers() }
     }
 
     /// Does without a queue that somebody has removed. In other network namespaces than throttle's the command may do that.
-    private mutating func lose(_ cookie: UInt64, _ error: SystemError) {
-        if cookie == 0 {
-            if memory.planes.contains(.shape) { log.warning("downloads don't wait in a queue any more: \(error)") }
-            return giveUp(error)
+    private mutating func lose(_ place: NetworkPlanes.Place, _ error: SystemError) {
+        let what = place.direction == .down ? "downloads" : "uploads"
+        if place.network == 0 {
+            let plane = place.direction == .down ? Plane.shape : .queue
+            if memory.planes.contains(plane) { log.warning("\(what) don't wait in a queue any more: \(error)") }
+            return giveUp(place.direction, error)
         }
-        log.info("not shaped in another network namespace: \(error)")
-        networks[cookie] = nil
+        log.info("\(what) don't wait in a queue of another network namespace any more: \(error)")
+        leave(place)
         tellPlanes()
+    }
+
+    private mutating func leave(_ place: NetworkPlanes.Place) {
+        networks[place] = nil
+        memory.forget(place.direction) { $0.network == place.network }
+    }
+
+    /// Waits until what the run has sent has left, a second at most: its senders may have ended.
+    package func drain() {
+        let end = Host.monotonicNanoseconds + Planes.round
+        for network in networks(.up).values {
+            while network.hasDatagrams && Host.monotonicNanoseconds < end { usleep(2000) }
+        }
     }
 
     /// Leads nothing more through queues. What waits there goes on, unless they end, too: nothing of the run may be left
     /// then.
     package mutating func stop() {
-        memory.leaveQueues()
+        for direction in Direction.allCases { stop(direction) }
+    }
+
+    private mutating func stop(_ direction: Direction) {
+        memory.leaveQueues(direction)
+        if direction == .up { buffers.release(cgroup.allProcesses) }
+    }
+}
+
+/// The senders of what waits to leave.
+extension Planes {
+    private static let round: UInt64 = 1_000_000_000
+
+    /// Bounds what they may have waiting: again where there are more of them, and every second.
+    package mutating func boundBuffers() {
+        let now = Host.monotonicNanoseconds
+        guard has(.up), now > bounded.at + Planes.round || memory.senders != bounded.senders,
+            case .bytesPerSecond(let rate) = memory.rates.up
+        else { return }
+        boundBuffers(rate)
+    }
+
+    private mutating func boundBuffers(_ rate: UInt64, isFirst: Bool = false) {
+        bounded = (Host.monotonicNanoseconds, memory.senders)
+        buffers.bound(cgroup.allProcesses, rate, memory, isFirst: isFirst)
+        memory.noteBounded(bounded.senders)
     }
 }
 
 /// Devices that the run uses.
 extension Planes {
-    /// Has what comes in by a device wait in a queue, as far as that is possible.
+    /// Has what passes a device wait in a queue, as far as that is possible.
     package mutating func use(_ device: UsedDevice) {
+        var leads = false
         // First of all, connections wait for it.
-        defer { memory.settle(device) }
-        guard memory.learnsDevices, case .bytesPerSecond(let rate) = memory.rates.down else { return }
+        defer { memory.settle(device, leads: leads) }
+        guard memory.learnsDevices(device.direction),
+            case .bytesPerSecond(let rate) = memory.rates[device.direction]
+        else { return }
+        let place = NetworkPlanes.Place(network: device.network, direction: device.direction)
         do {
-            try makeNetwork(device.network, rate)
+            try makeNetwork(place, rate)
+            // Before they fill.
+            if place.direction == .up { boundBuffers(rate, isFirst: true) }
+            try networks[place]?.hook(device.index)
+            leads = device.direction == .up
+            if device.direction == .down { memory.obstacle = nil }
         } catch {
-            log.info("not shaped\(device.network == 0 ? "" : " in another network namespace"): \(error)")
-            if device.network == 0 { giveUp(error) }
-            return
-        }
-        lead(device, rate)
-    }
-
-    private mutating func lead(_ device: UsedDevice, _ rate: UInt64) {
-        do {
-            try networks[device.network]?.hook(device.index)
-            memory.obstacle = nil
-        } catch {
-            log.info("not shaped: \(error)")
-            // Where there is nothing for it, it is none; mode shape has made it before it was needed.
-            if mode != .shape && networks[device.network]?.hasHooks == false { networks[device.network] = nil }
-            if !networks.values.contains(where: \.hasHooks) { memory.obstacle = "\(error)" }
+            refuse(place, error)
         }
         tellPlanes()
-        useQueues(rate)
+        useQueues(device.direction, rate)
     }
 
-    private mutating func makeNetwork(_ cookie: UInt64, _ rate: UInt64) throws {
-        if networks[cookie] != nil { return }
-        if networks.count == Planes.mostNetworks {
+    /// Police holds what passes the device.
+    private mutating func refuse(_ place: NetworkPlanes.Place, _ error: any Error) {
+        let what = place.direction == .down ? "not shaped" : "uploads but TCP's aren't queued"
+        log.info("\(what)\(place.network == 0 ? "" : " in another network namespace"): \(error)")
+        guard let network = networks[place] else {
+            if place.network == 0 { giveUp(place.direction, error) }
+            return
+        }
+        // Where there is nothing for it, it is none; mode shape has made it before it was needed.
+        let isKept = mode == .shape && place.direction == .down
+        if !network.hasHooks && !isKept { networks[place] = nil }
+        let isAlone = !networks(.down).values.contains(where: \.hasHooks)
+        if place.direction == .down && isAlone { memory.obstacle = "\(error)" }
+    }
+
+    private mutating func makeNetwork(_ place: NetworkPlanes.Place, _ rate: UInt64) throws {
+        if networks[place] != nil { return }
+        if networks(place.direction).count == Planes.mostNetworks {
             throw SystemError(
                 "create", "another queue", errno: .resourceBusy,
-                hint: "the run has them in \(networks.count) network namespaces already")
+                hint: "the run has them in \(Planes.mostNetworks) network namespaces already")
         }
-        networks[cookie] = try NetworkPlanes(
-            in: try find(cookie), cookie, rate, memory, kernel, id, spare.take(), log)
-        if let network = networks[cookie]?.network, cookie != 0 { memory.noteNetwork(network.inode) }
-        if division == nil { division = QueueDivision(limit: rate, memory) }
+        let program = place.direction == .down ? spare.take() : nil
+        networks[place] = try NetworkPlanes(
+            at: place, in: try find(place.network), rate, memory, kernel, run, program, log)
+        if let network = networks[place]?.network, place.network != 0 { memory.noteNetwork(network.inode) }
+        if divisions[place.direction] == nil {
+            divisions[place.direction] = QueueDivision(place.direction, limit: rate, memory)
+        }
     }
 
     /// The network namespace that a process of the run is in.
@@ -195,15 +293,14 @@ extension Planes {
     }
 
     /// Whether some queues are in other network namespaces than throttle's.
-    package var hasStrangers: Bool { networks.keys.contains { $0 != 0 } }
+    package var hasStrangers: Bool { networks.keys.contains { $0.network != 0 } }
 
     /// Leaves the network namespaces that no process of the run is in any more: we would keep them from their end.
     package mutating func leaveDeserted() {
         if !hasStrangers { return }
         let inhabited = Set(cgroup.allProcesses.compactMap { try? NetworkNamespace.of(process: $0).inode })
-        for (cookie, network) in networks where cookie != 0 && !inhabited.contains(network.network.inode) {
-            networks[cookie] = nil
-            memory.forget { $0.network == cookie }
+        for (place, network) in networks where place.network != 0 && !inhabited.contains(network.network.inode) {
+            leave(place)
             log.debug("left a network namespace")
         }
         tellPlanes()

@@ -18,7 +18,9 @@ package final class Alarm {
             { heard, bytes, size in
                 guard let heard, let bytes, size >= MemoryLayout<throttle_event>.size else { return 0 }
                 let event = bytes.loadUnaligned(as: throttle_event.self)
-                let device = UsedDevice(network: event.network, index: Int32(truncatingIfNeeded: event.device))
+                let device = UsedDevice(
+                    network: event.network, index: Int32(truncatingIfNeeded: event.device),
+                    direction: event.direction == THROTTLE_UP.rawValue ? .up : .down)
                 if device.index > 0 { Unmanaged<Heard>.fromOpaque(heard).takeUnretainedValue().devices.append(device) }
                 return 0
             }, Unmanaged.passUnretained(heard).toOpaque(), nil)

@@ -6,6 +6,11 @@ package enum Direction: Int, CaseIterable, Sendable {
 
     /// What is this direction's of two: C's arrays of both directions import as tuples.
     func pick<Value>(from both: (Value, Value)) -> Value { self == .down ? both.0 : both.1 }
+
+    /// The same, to be changed.
+    func pick<Value>(from both: UnsafeMutablePointer<(Value, Value)>) -> UnsafeMutablePointer<Value> {
+        UnsafeMutableRawPointer(both).assumingMemoryBound(to: Value.self) + rawValue
+    }
 }
 
 /// One of the run's programs and the place that it is made for.

@@ -8,6 +8,8 @@ package enum Plane: String, Sendable, CaseIterable {
     case window
     /// Downloads wait in a queue.
     case shape
+    /// Uploads wait in a queue, as some of them can't be paced.
+    case queue
 }
 
 /// How downloads are limited.

@@ -15,7 +15,8 @@ package struct ProgramSet: LoadedPrograms, ~Copyable {
 
     /// Loads the programs. Nothing is attached yet.
     package init(for kernel: KernelVersion, sharing memory: RunMemory) throws(LoadError) {
-        let object = try BPFObject(programs_limits(ProgramSet.hasCompareAndExchange(kernel)))
+        let object = try BPFObject(
+            programs_limits(ProgramSet.hasCompareAndExchange(kernel), ProgramSet.hasLoop(kernel)))
         try object.use(memory.maps)
         try object.load()
         self.memory = memory
@@ -23,11 +24,12 @@ package struct ProgramSet: LoadedPrograms, ~Copyable {
     }
 
     private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }
+    private static func hasLoop(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 17) }
 
-    /// Which of the two sets of programs a kernel gets, and why, for people.
+    /// Which of the sets of programs a kernel gets, and why, for people.
     package static func variant(for kernel: KernelVersion) -> String {
-        hasCompareAndExchange(kernel)
-            ? "with cmpxchg (Linux 5.12 and newer)" : "without cmpxchg (new in Linux 5.12)"
+        if !hasCompareAndExchange(kernel) { return "without cmpxchg (new in Linux 5.12)" }
+        return hasLoop(kernel) ? "with cmpxchg (Linux 5.12 and newer)" : "without bpf_loop() (new in Linux 5.17)"
     }
 
     package func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }

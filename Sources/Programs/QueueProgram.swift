@@ -4,30 +4,50 @@ import Glibc
 import Kernel
 import SystemPackage
 
-/// The BPF program that leads a run's downloads into one queue, loaded.
+/// A BPF program that leads packets into one queue of a run, or out of it, loaded.
 package struct QueueProgram: ~Copyable {
-    /// How it is put on devices.
+    /// What it does, and where.
     package enum Way: Sendable {
-        /// By a tcx link.
+        /// Leads downloads into a queue: by a tcx link.
         case link
-        /// As a filter whose action redirects.
+        /// The same: as a filter whose action redirects.
         case filter
+        /// Leads uploads into a queue: by a tcx link, or as a filter that redirects by itself.
+        case hold
+        /// Leads them back to their device.
+        case back
 
-        var name: String { self == .link ? "throttle_shape" : QueueProgram.filterName }
+        package var name: String {
+            switch self {
+            case .link: "throttle_shape"
+            case .filter: "throttle_match"
+            case .hold: "throttle_hold"
+            case .back: "throttle_back"
+            }
+        }
+
+        /// Those of the same object.
+        fileprivate var all: [Way] { isForUploads ? [.hold, .back] : [.link, .filter] }
+        fileprivate var isForUploads: Bool { self == .hold || self == .back }
     }
 
-    /// What such a filter is named, too.
-    package static let filterName = "throttle_match"
+    /// What filters of ours at devices of others are named.
+    package static let filterNames = [Way.filter.name, Way.hold.name]
 
     private let object: BPFObject
     package let way: Way
 
-    /// Loads it, for devices whose packets begin with an Ethernet header or not. Nothing is attached yet.
-    package init(sharing maps: SharedMaps, for way: Way, hasEthernet: Bool = true) throws(LoadError) {
-        let object = try BPFObject(programs_queue())
+    /// Loads it, for devices whose packets begin with an Ethernet header or not. Nothing is attached yet. `mark` is the bit
+    /// that says that an upload was in the run's queue, `network` the cookie of the devices' namespace, 0 of throttle's own.
+    package init(
+        sharing maps: SharedMaps, for way: Way, hasEthernet: Bool = true, mark: UInt16 = 1, network: UInt64 = 0
+    ) throws(LoadError) {
+        let object = try BPFObject(way.isForUploads ? programs_upload() : programs_download())
         try object.use(maps)
-        try object.set(throttle_queue_constants(has_no_ethernet: hasEthernet ? 0 : 1), ofMap: Map.queueConstants)
-        for other in [Way.link, .filter] where other != way { object.leaveOut(other.name) }
+        let constants = throttle_queue_constants(
+            has_no_ethernet: hasEthernet ? 0 : 1, mark: UInt32(mark), network: network)
+        try object.set(constants, ofMap: Map.queueConstants)
+        for other in way.all where other != way { object.leaveOut(other.name) }
         try object.load()
         self.object = object
         self.way = way

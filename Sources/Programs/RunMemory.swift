@@ -1,4 +1,5 @@
 import CKernel
+import CLibBPF
 import CPrograms
 import Kernel
 import Logging
@@ -71,7 +72,7 @@ extension RunMemory {
 
     /// Does without planes.
     package func obstruct(_ error: any Error, _ log: Logger) {
-        learnsDevices = false
+        for direction in Direction.allCases { learnDevices(direction, false) }
         obstacle = "\(error)"
         log.info("not shaped: \(error)")
     }
@@ -83,9 +84,9 @@ extension RunMemory {
     }
 
     /// Says which planes are in force.
-    package func tellPlanes(isShaped: Bool) {
+    package func tellPlanes(isShaped: Bool, isQueued: Bool = false) {
         var planes: Set<Plane> = []
-        if hasTCP && rates.up != .unlimited { planes.insert(.pace) }
+        if hasTCP && rates.up != .unlimited { planes.formUnion(isQueued ? [.pace, .queue] : [.pace]) }
         if hasTCP && rates.down != .unlimited { planes.formUnion(isShaped ? [.window, .shape] : [.window]) }
         self.planes = planes
     }
@@ -135,6 +136,7 @@ extension Plane {
         case .pace: 2
         case .window: 4
         case .shape: 8
+        case .queue: 16
         }
     }
 }
@@ -176,17 +178,34 @@ package struct PlaneCounters: Sendable, Equatable {
     /// Sockets whose uploads were paced, and whose receive windows were clamped.
     package var pacedSockets: UInt32 = 0
     package var clampedSockets: UInt32 = 0
-    /// Whether the limit held uploads back that were paced, and downloads that were clamped or queued.
-    package var pacedUploads = false
+    /// Whether the limit held uploads back that were paced or queued, and downloads that were clamped or queued.
+    package var heldUploads = false
     package var heldDownloads = false
     /// Segments that the run's sockets sent again.
     package var retransmittedSegments: UInt64 = 0
-    /// How long downloads waited in the queue, as sampled; 0 where there is none.
-    package var queueDelayAverageNanoseconds: UInt64 = 0
-    package var queueDelayMaximumNanoseconds: UInt64 = 0
-    package var queueDroppedPackets: UInt64 = 0
+    /// What became of packets in the queues.
+    package var downQueue = QueueCounters()
+    package var upQueue = QueueCounters()
 
     package init() {}
+
+    package func queue(_ direction: Direction) -> QueueCounters { direction == .down ? downQueue : upQueue }
+}
+
+/// What the queues of one direction did so far.
+package struct QueueCounters: Sendable, Equatable {
+    /// How long packets waited, as sampled; 0 where none did.
+    package var delayAverageNanoseconds: UInt64 = 0
+    package var delayMaximumNanoseconds: UInt64 = 0
+    package var droppedPackets: UInt64 = 0
+
+    package init() {}
+
+    fileprivate init(_ queue: throttle_queue) {
+        delayAverageNanoseconds = queue.delay_sum_ns / UInt64(max(1, queue.samples))
+        delayMaximumNanoseconds = queue.delay_max_ns
+        droppedPackets = queue.dropped_packets
+    }
 }
 
 /// What happened.
@@ -230,12 +249,11 @@ extension RunMemory {
         var counters = PlaneCounters()
         counters.pacedSockets = share.1.sockets
         counters.clampedSockets = share.0.sockets
-        counters.pacedUploads = share.1.limited != 0
-        counters.heldDownloads = share.0.limited != 0 || queue.samples > 0
+        counters.heldUploads = share.1.limited != 0 || queue.1.samples > 0
+        counters.heldDownloads = share.0.limited != 0 || queue.0.samples > 0
         counters.retransmittedSegments = tcp.retransmitted_segments
-        counters.queueDelayAverageNanoseconds = queue.delay_sum_ns / UInt64(max(1, queue.samples))
-        counters.queueDelayMaximumNanoseconds = queue.delay_max_ns
-        counters.queueDroppedPackets = queue.dropped_packets
+        counters.downQueue = QueueCounters(queue.0)
+        counters.upQueue = QueueCounters(queue.1)
         return counters
     }
 }
@@ -245,43 +263,53 @@ package struct UsedDevice: Hashable, Sendable {
     /// Its network namespace: the cookie, 0 for throttle's own.
     package let network: UInt64
     package let index: Int32
+    /// Down of each, up only where something leaves by it that pacing can't reach.
+    package let direction: Direction
 
-    package init(network: UInt64, index: Int32) {
+    package init(network: UInt64, index: Int32, direction: Direction) {
         self.network = network
         self.index = index
+        self.direction = direction
     }
 }
 
 /// The devices that its packets pass.
 extension RunMemory {
     /// Whether the guard is told of new ones, by an `Alarm`. The first packet of a connection is held until they are
-    /// settled.
-    package var learnsDevices: Bool {
-        get { run.pointee.learns != 0 }
-        set { run.pointee.learns = newValue ? 1 : 0 }
+    /// settled for downloads.
+    package func learnsDevices(_ direction: Direction) -> Bool { direction.pick(from: run.pointee.learns) != 0 }
+
+    package func learnDevices(_ direction: Direction, _ isOn: Bool) {
+        direction.pick(from: &run.pointee.learns).pointee = isOn ? 1 : 0
     }
 
-    /// Says that all is done that can be for packets of a device.
-    package func settle(_ device: UsedDevice) {
-        forEachDevice { used, place in
-            if used == device { place.pointee.state = THROTTLE_DEVICE_SETTLED.rawValue }
+    /// Says that all is done that can be for packets of a device. `leads`: whether uploads wait in a queue from now on.
+    package func settle(_ device: UsedDevice, leads: Bool = false) {
+        if device.direction == .up { run.pointee.queue.1.is_awaited = 0 }
+        forEachDevice(device.direction) { used, place in
+            let state = leads ? THROTTLE_DEVICE_LEADS : THROTTLE_DEVICE_SETTLED
+            if used == device { place.pointee.state = state.rawValue }
         }
     }
 
     /// The guard will be told of these again.
-    package func forget(where isGone: (UsedDevice) -> Bool) {
-        forEachDevice { used, place in
+    package func forget(_ direction: Direction, where isGone: (UsedDevice) -> Bool = { _ in true }) {
+        forEachDevice(direction) { used, place in
             if isGone(used) { place.pointee.state = THROTTLE_DEVICE_NONE.rawValue }
         }
     }
 
-    private func forEachDevice(_ body: (UsedDevice, UnsafeMutablePointer<throttle_device>) -> Void) {
+    private func forEachDevice(
+        _ direction: Direction, _ body: (UsedDevice, UnsafeMutablePointer<throttle_device>) -> Void
+    ) {
         withUnsafeMutablePointer(to: &run.pointee.devices) { devices in
-            devices.withMemoryRebound(to: throttle_device.self, capacity: Int(THROTTLE_DEVICES)) { places in
+            direction.pick(from: devices).withMemoryRebound(to: throttle_device.self, capacity: Int(THROTTLE_DEVICES)) {
+                places in
                 for number in 0..<Int(THROTTLE_DEVICES)
                 where places[number].state != THROTTLE_DEVICE_NONE.rawValue {
                     let used = UsedDevice(
-                        network: places[number].network, index: Int32(truncatingIfNeeded: places[number].index))
+                        network: places[number].network, index: Int32(truncatingIfNeeded: places[number].index),
+                        direction: direction)
                     body(used, places + number)
                 }
             }
@@ -289,25 +317,49 @@ extension RunMemory {
     }
 }
 
-/// The queues for downloads.
+/// The queues.
 extension RunMemory {
-    /// Whether downloads are led through queues. Packets but TCP's that are larger than so many bytes go by.
-    package func useQueues(_ isOn: Bool, largest: UInt32 = .max) {
-        run.pointee.queue.largest = largest
-        run.pointee.queue.in_use = isOn ? 1 : 0
+    private func queue(_ direction: Direction) -> UnsafeMutablePointer<throttle_queue> {
+        direction.pick(from: &run.pointee.queue)
+    }
+
+    /// Whether packets of a direction are led through queues. Downloads but TCP's that are larger than so many bytes go by.
+    package func useQueues(_ direction: Direction, _ isOn: Bool, largest: UInt32 = .max) {
+        queue(direction).pointee.largest = largest
+        queue(direction).pointee.in_use = isOn ? 1 : 0
     }
 
     /// Leads nothing more through queues, and learns of no devices for it.
-    package func leaveQueues() {
-        learnsDevices = false
-        useQueues(false)
+    package func leaveQueues(_ direction: Direction) {
+        learnDevices(direction, false)
+        useQueues(direction, false)
     }
 
     /// Takes in one sample of what waits in the queue.
-    package func noteQueue(delayNanoseconds: UInt64, droppedPackets: UInt64) {
-        run.pointee.queue.samples += 1
-        run.pointee.queue.delay_sum_ns += delayNanoseconds
-        run.pointee.queue.delay_max_ns = max(run.pointee.queue.delay_max_ns, delayNanoseconds)
-        run.pointee.queue.dropped_packets = droppedPackets
+    package func noteQueue(_ direction: Direction, delayNanoseconds: UInt64, droppedPackets: UInt64) {
+        let queue = queue(direction)
+        queue.pointee.samples += 1
+        queue.pointee.delay_sum_ns += delayNanoseconds
+        queue.pointee.delay_max_ns = max(queue.pointee.delay_max_ns, delayNanoseconds)
+        queue.pointee.dropped_packets = droppedPackets
+    }
+
+    /// How many sockets but TCP's have sent something through the queue for uploads.
+    package var senders: UInt32 { run.pointee.queue.1.senders }
+
+    /// Says that the buffers of so many are bounded, or can't be.
+    package func noteBounded(_ senders: UInt32) { run.pointee.queue.1.bounded = senders }
+
+    /// Bytes of the largest datagram that may have been sent in fragments by a socket that we have open; 0 where none was,
+    /// nil where the socket isn't the run's.
+    package func largestDatagram(of socket: CInt) -> UInt32? {
+        var (key, value) = (socket, throttle_socket())
+        return bpf_map_lookup_elem(maps.descriptor(of: "sockets"), &key, &value) == 0 ? value.largest : nil
+    }
+
+    /// Bytes of uploads that were charged beyond what the limit had for them, until now.
+    package var uploadLead: UInt64 {
+        let (tat, now) = (run.pointee.meter.1.tat, Host.monotonicNanoseconds)
+        return UInt64(Double(tat - min(tat, now)) / 1e9 * Double(rates.up.bytesPerSecond ?? 0))
     }
 }

@@ -141,7 +141,7 @@ package struct Report: Sendable {
         if direction.counters.isAllExempt { return .exempt }
         let isHeld =
             direction.direction == .down
-            ? planeCounters.heldDownloads : planeCounters.pacedUploads || direction.counters.deferredPackets > 0
+            ? planeCounters.heldDownloads : planeCounters.heldUploads || direction.counters.deferredPackets > 0
         return isHeld || direction.counters.droppedPackets > 0 ? .throttled : .belowLimit
     }
 

@@ -56,11 +56,12 @@ package struct ReportDocument: Codable, Sendable {
         package let exempt_bytes: UInt64
         package let witness_packets: UInt64?
         package let witness_bytes: UInt64?
-        // Of downloads.
-        package let clamped_sockets: UInt32?
+        // An older run's guard doesn't tell them of uploads.
         package let queue_delay_average_seconds: Double?
         package let queue_delay_maximum_seconds: Double?
         package let queue_dropped_packets: UInt64?
+        // Of downloads.
+        package let clamped_sockets: UInt32?
         // Of uploads.
         package let paced_sockets: UInt32?
         package let deferred_packets: UInt64?
@@ -93,8 +94,8 @@ extension ReportDocument {
         linger = report.linger.rawValue
         warnings = report.warnings
         group = report.group.map(Group.init)
-        download = Traffic(report.down, report.verdict(report.down), report.planeCounters)
-        upload = Traffic(report.up, report.verdict(report.up), report.planeCounters)
+        download = Traffic(report.down, report)
+        upload = Traffic(report.up, report)
     }
 
     /// nil where that is no run's report: the run's user may have made it up.
@@ -124,12 +125,14 @@ extension ReportDocument.Group {
 }
 
 extension ReportDocument.Traffic {
-    fileprivate init(_ direction: DirectionReport, _ verdict: Verdict, _ planes: PlaneCounters) {
+    fileprivate init(_ direction: DirectionReport, _ report: Report) {
         let isDownload = direction.direction == .down
+        let planes = report.planeCounters
+        let queue = planes.queue(direction.direction)
         clamped_sockets = isDownload ? planes.clampedSockets : nil
-        queue_delay_average_seconds = isDownload ? Double(planes.queueDelayAverageNanoseconds) / 1e9 : nil
-        queue_delay_maximum_seconds = isDownload ? Double(planes.queueDelayMaximumNanoseconds) / 1e9 : nil
-        queue_dropped_packets = isDownload ? planes.queueDroppedPackets : nil
+        queue_delay_average_seconds = Double(queue.delayAverageNanoseconds) / 1e9
+        queue_delay_maximum_seconds = Double(queue.delayMaximumNanoseconds) / 1e9
+        queue_dropped_packets = queue.droppedPackets
         paced_sockets = isDownload ? nil : planes.pacedSockets
         deferred_packets = isDownload ? nil : direction.counters.deferredPackets
         retransmitted_segments = isDownload ? nil : planes.retransmittedSegments
@@ -137,7 +140,7 @@ extension ReportDocument.Traffic {
         limit_bytes_per_second = direction.limit.bytesPerSecond
         achieved_bytes_per_second = direction.achieved
         achieved_ratio = direction.ratio
-        self.verdict = verdict
+        verdict = report.verdict(direction)
         averaged_seconds = direction.averagedSeconds
         program_calls = counters.programCalls
         passed_packets = counters.passedPackets

@@ -44,14 +44,16 @@ extension Report {
     private func planes(of direction: Direction) -> String {
         let counters = planeCounters
         var parts: [String] = []
+        let plane = direction == .down ? Plane.shape : .queue
+        if planes.contains(plane) {
+            let queue = counters.queue(direction)
+            let (average, most) = (queue.delayAverageNanoseconds, queue.delayMaximumNanoseconds)
+            parts.append(
+                "\(plane): \(queue.droppedPackets) packets dropped by the queue, delay"
+                    + " \(average / 1_000_000) ms on average, \(most / 1_000_000) ms at most")
+        }
         switch direction {
         case .down:
-            if planes.contains(.shape) {
-                let (average, most) = (counters.queueDelayAverageNanoseconds, counters.queueDelayMaximumNanoseconds)
-                parts.append(
-                    "shape: \(counters.queueDroppedPackets) packets dropped by the queue, delay"
-                        + " \(average / 1_000_000) ms on average, \(most / 1_000_000) ms at most")
-            }
             if planes.contains(.window) { parts.append("window: \(counters.clampedSockets) sockets clamped") }
         case .up:
             if planes.contains(.pace) {

@@ -56,7 +56,7 @@ package struct Cleanup {
     }
 
     private func deadQueues(_ live: Set<Run>) -> [Leftover] {
-        let dead = try? DeadQueues(in: .current(), filterName: QueueProgram.filterName) { id, user in
+        let dead = try? DeadQueues(in: .current(), filterNames: QueueProgram.filterNames) { id, user in
             // Others' records are root's to see.
             guard geteuid() == 0 || user == geteuid() else { return true }
             return live.contains { $0.id == id && $0.user == user ?? $0.user }

@@ -90,7 +90,9 @@ struct GuardLife {
         loop.run()
         loop.stop()
         // What couldn't be taken down is tried once more, as if a dead run had left it.
-        if plan.mode != .police && memory.rates.down != .unlimited { plan.sweep.queues(in: memory.otherNetworks, log) }
+        if plan.mode != .police && (memory.rates.down != .unlimited || memory.senders > 0) {
+            plan.sweep.queues(in: memory.otherNetworks, log)
+        }
         channel.finish()
     }
 

@@ -59,6 +59,7 @@ struct GuardLoop: ~Copyable {
 
     /// Takes down what throttle doesn't.
     mutating func stop() {
+        planes?.drain()
         life.member?.leave()
         planes?.stop()
         planes = nil
@@ -108,7 +109,7 @@ struct GuardLoop: ~Copyable {
     }
 
     private var isShaping: Bool { tell(false) { $0.isShaping } }
-    private var isWaiting: Bool { tell(false) { $0.isWaiting } }
+    private func isWaiting(_ direction: Direction) -> Bool { tell(false) { $0.isWaiting(direction) } }
     private var hasStrangers: Bool { tell(false) { $0.hasStrangers } }
     private var watchDescriptors: [CInt] { tell([]) { $0.watchDescriptors } }
 
@@ -123,7 +124,8 @@ struct GuardLoop: ~Copyable {
     /// Stops looking at a run that moves nothing, until the alarm sounds.
     private mutating func sleepIfQuiet() {
         let (now, last) = (Host.monotonicNanoseconds, memory.lastCharge)
-        guard nextLook != nil, alarm != nil, now > max(last, began) + GuardLoop.quiet, !isWaiting,
+        guard nextLook != nil, alarm != nil, now > max(last, began) + GuardLoop.quiet, !isWaiting(.down),
+            !isWaiting(.up),
             memory.setAlarm(since: last)
         else { return }
         nextLook = nil
@@ -135,6 +137,7 @@ struct GuardLoop: ~Copyable {
     private mutating func hear() {
         let known = memory.otherNetworks
         for device in alarm?.stop() ?? [] { planes?.use(device) }
+        planes?.boundBuffers()
         if memory.otherNetworks != known { hold.note(memory) }
         if nextLook != nil { return }
         nextLook = Host.monotonicNanoseconds + Planes.period
@@ -157,7 +160,7 @@ struct GuardLoop: ~Copyable {
             lookedAround = now
             planes?.leaveDeserted()
         }
-        if isTime, life.member?.step(isWaiting: isWaiting) == true { follow(retries: false) }
+        if isTime, life.member?.step(isWaiting: { isWaiting($0) }) == true { follow(retries: false) }
         if nextLook == nil, let member = life.member, now >= restedAt + Membership.rest {
             restedAt = now
             member.sleep()

@@ -152,7 +152,7 @@ final class GuardProcess {
         leave()
         if memory.planes.contains(.shape) { memory.obstacle = "the guard process was ended" }
         memory.tellPlanes(isShaped: false)
-        memory.leaveQueues()
+        for direction in Direction.allCases { memory.leaveQueues(direction) }
         // Its claim to the queue lasts until it is gone altogether.
         kill(pid, SIGKILL)
         waitpid(pid, nil, 0)

@@ -117,8 +117,8 @@ final class Membership {
     }
 
     /// Says what the run wants, every so often. Returns whether it is time to look at what it may have.
-    /// `isWaiting`: whether downloads wait in its queue.
-    func step(isWaiting: Bool) -> Bool {
+    /// `isWaiting`: whether packets of a direction wait in its queue.
+    func step(isWaiting: (Direction) -> Bool) -> Bool {
         let now = Host.monotonicNanoseconds
         guard now - stepped >= Membership.step else { return false }
         let seconds = Double(now - stepped) / 1e9
@@ -129,7 +129,7 @@ final class Membership {
             let wasRefused = counters.droppedPackets + counters.deferredPackets > refused[direction.rawValue]
             refused[direction.rawValue] = counters.droppedPackets + counters.deferredPackets
             let demand = demands[direction.rawValue].step(
-                passed: counters.passedBytes(memory.counting), isHeld: wasRefused || (isWaiting && direction == .down),
+                passed: counters.passedBytes(memory.counting), isHeld: wasRefused || isWaiting(direction),
                 share: rates[direction].bytesPerSecond ?? .max, seconds: seconds)
             return min(now < joined + Membership.welcome ? Demand.all : demand, asked[direction].bytesPerSecond ?? .max)
         }

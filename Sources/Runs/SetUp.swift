@@ -117,7 +117,10 @@ extension Limiter {
     ) throws(SetupError) {
         memory.tellPlanes(isShaped: false)
         // From the first packet on, which may be held until the guard gets on.
-        memory.learnsDevices = plan.mode != .police && memory.hasTCP && memory.rates.down != .unlimited
+        for direction in Direction.allCases {
+            let isWanted = plan.mode != .police && memory.hasTCP && memory.rates[direction] != .unlimited
+            memory.learnDevices(direction, isWanted)
+        }
         if let guardProcess, guardProcess.isAlive {
             do {
                 try guardProcess.take(hold)
@@ -133,7 +136,7 @@ extension Limiter {
             }
         }
         if guardProcess?.isAlive == true { return }
-        memory.learnsDevices = false
+        for direction in Direction.allCases { memory.learnDevices(direction, false) }
         // The group's budget is what holds.
         memory.rates = memory.asked
     }

@@ -43,6 +43,30 @@ import Testing
         }
     }
 
+    @Test func `a queue for uploads is a device above another, which goes with it`() async {
+        await #expect(processExitsWith: .success) {
+            try enterNamespace()
+            let before = try everything()
+            do {
+                let queue = try Queue.ofRun("12", for: .egress, in: .current(), rate: 5_000_000, log: .silent)
+                let devices = try devices()
+                let front = try #require(devices.first { $0.index == queue.device })
+                let owner = try #require(devices.first { $0.index == queue.owner })
+                #expect(front.name == "thv-12" && front.kind == "macvlan" && front.isUp)
+                #expect(owner.name == "thu-12" && owner.kind == "ifb" && owner.isUp && owner.queueLabel?.run == "12")
+                #expect(try classes(of: "thv-12").map(\.id) == ["7474:1", "7474:10", "7474:20"])
+                // Nothing is dropped, so nothing is too long.
+                let leaves = try shell("tc qdisc show dev thv-12").split(separator: "\n").dropFirst()
+                #expect(leaves.allSatisfy { $0.contains("limit 15625Kb") || $0.contains("limit 1000000p") })
+                #expect(try DeadQueues(in: .current(), filterNames: []).devices.isEmpty)
+                try shell("ip link add thu-13 type ifb; ip link add link thu-13 name thv-13 type macvlan")
+                let dead = try DeadQueues(in: .current(), filterNames: [])
+                #expect(dead.leftovers(isRemoving: true) == [Leftover(.device, "thu-13")])
+            }
+            #expect(try everything() == before)
+        }
+    }
+
     @Test func `a queue whose name is taken leaves what is there`() async {
         await #expect(processExitsWith: .success) {
             try enterNamespace()
@@ -141,7 +165,7 @@ import Testing
             try shell("ip link add thr-3 type bridge && ip link set thr-7 alias mine")
             do {
                 let live = try Queue.ofRun("5", in: .current(), rate: 1000, log: .silent)
-                let dead = try DeadQueues(in: .current(), filterName: "x")
+                let dead = try DeadQueues(in: .current(), filterNames: ["x"])
                 let expected = ["thr-1", "thr-4194304-2"].map { Leftover(.device, $0) }
                 #expect(dead.leftovers(isRemoving: false) == expected)
                 #expect(dead.leftovers(isRemoving: true) == expected)

@@ -135,7 +135,8 @@ import Reports
     @Test func `planes, rates and calls are named`() {
         #expect(
             SelfTest.finding(.exited(0), report(1, 0.9)).text
-                == "download 1.00x, upload 0.90x of 2.0 MB/s, held by pace police shape window; 2660 program calls")
+                == "download 1.00x, upload 0.90x of 2.0 MB/s, held by pace police queue shape window; 2660 program calls"
+        )
     }
 
     @Test func `police alone lets the burst through in addition`() {

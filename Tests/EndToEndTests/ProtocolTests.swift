@@ -22,11 +22,12 @@ import Testing
     }
 
     @Test(arguments: [NetworkPair.farAddress, NetworkPair.farAddress6])
-    func `datagrams over the upload limit vanish without an error`(_ address: String) throws {
+    func `datagrams over the upload limit vanish without an error where they are policed`(_ address: String) throws {
         let receiver = try lab.start(network.far.entry + python("udp_receive.py", "9000"), in: lab.helpers)
         try receiver.waitForOutput("ready")
         let sending = python("udp_send.py", address, "9000", "1000000", "\(ProtocolTests.sendingSeconds)")
-        let sender = try lab.run(network.near.entry + throttle("--up", "200k", "--stats=json") + sending)
+        let sender = try lab.run(
+            network.near.entry + throttle("--up", "200k", "--mode", "police", "--stats=json") + sending)
         #expect(sender.ending == .exited(0))
         #expect(sender.stdout.hasSuffix(" 0 []\n"))
         let sent = try #require(numbers(sender.stdout).first) * 1000

@@ -76,6 +76,21 @@ import Testing
         #expect(try listed(id) == nil)
     }
 
+    /// Over loopback, so the transfer that goes on is at once a thousand times as fast.
+    @Test(arguments: [["--up"], ["--down", "-R"]])
+    func `run whose limit is lifted goes on at full speed`(_ way: [String]) throws {
+        let server = try Iperf3.server(in: network.near, lab)
+        let words = throttle(way[0], "500k", "--name", "lifted\(way[0])")
+        let client = ["iperf3", "-c", "127.0.0.1", "-J", "-t", "4"] + way.dropFirst()
+        let child = try lab.start(network.near.entry + words + client)
+        usleep(1_500_000)
+        try set("lifted\(way[0])", way[0], "unlimited")
+        let completed = try child.wait()
+        #expect(completed.ending == .exited(0))
+        #expect(try Iperf3.Result(completed.stdout).bytesPerSecond > 20 * 500_000)
+        _ = try server.wait()
+    }
+
     @Test(arguments: ["auto", "police"])
     func `run without a limit can be given one`(_ mode: String) throws {
         let server = try FileServer(in: network.far, lab, bytes: 1_000_000)

@@ -19,7 +19,7 @@ import Units
             // Its device is only asked for: BPF_PROG_TEST_RUN sends nothing.
             let link = try QueueProgram(sharing: tight.memory.maps, for: .link)
             let filter = try QueueProgram(sharing: tight.memory.maps, for: .filter)
-            tight.memory.useQueues(true)
+            tight.memory.useQueues(.down, true)
             try Fuzzing.run(seed: seed, times: 500) { random in
                 let sample = RandomPacket(&random)
                 let input = "seed \(seed): \(sample)"

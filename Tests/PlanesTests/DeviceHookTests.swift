@@ -26,7 +26,7 @@ import Units
                 let program = try QueueProgram(sharing: maps, for: isFilter ? .filter : .link)
                 try program.lead(to: queue.device)
                 let lo = try home.routeSocket().devices()[0]
-                let hook = try DeviceHook(lo, in: home, to: queue.device, program, lines.log)
+                let hook = try DeviceHook(lo, in: home, to: queue.device, program, byLink: !isFilter, lines.log)
                 try withExtendedLifetime(hook) {
                     #expect(try home.routeSocket().devices().map(\.name) == ["lo", "thr-1"])
                     try #require(kernel_make_network() == 0)

@@ -97,6 +97,26 @@ private struct Shaped {
         #expect(abs(last / 25_000_000 - 1) < 0.06)
     }
 
+    /// Packets are charged as they come to the queue, which has 100 ms of them waiting all the time.
+    @Test(arguments: limits.dropLast(), [0.0, 0.2, 0.4])
+    func `what was borrowed before there was a queue is paid back soon`(limit: UInt64, debt: Double) {
+        var control = QueueControl(limit: limit, counting: .payload)
+        var counters = Counters()
+        var (left, seconds) = (0.0, 0.0)
+        for _ in 0..<50 {
+            left += Double(control.rate) / 10 / 1.05
+            seconds += 0.1
+            counters.passedPayloadBytes += UInt64(Double(control.rate) / 10 / 1.05)
+            counters.passedWireBytes += UInt64(Double(control.rate) / 10)
+            let lead = max(0, debt * Double(limit) + left - Double(limit) * seconds) + Double(limit) / 10
+            let waiting = Double(limit) / 10 * 1.05
+            _ = control.step(
+                counters, isWaiting: true, seconds: 0.1, ahead: (charged: UInt64(lead), waiting: UInt64(waiting)))
+            if seconds > 2.5 { #expect(abs((left / Double(limit) + debt) / seconds - 1) < 0.02) }
+        }
+        #expect(abs(Double(control.rate) / Double(limit) / 1.05 - 1) < 0.02)
+    }
+
     @Test func `what nobody waits for is nobody's debt`() {
         var queue = Shaped(limit: 5_000_000, counting: .wire)
         queue.run(10, leak: -4_000_000, isWaiting: false)

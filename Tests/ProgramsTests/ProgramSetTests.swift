@@ -14,14 +14,21 @@ extension KernelTests {
             #expect(try length(on: KernelVersion(5, 10)) == length(on: KernelVersion(5, 11)))
             #expect(try length(on: KernelVersion(5, 11)) != length(on: KernelVersion(5, 12)))
             #expect(try length(on: KernelVersion(5, 12)) == length(on: KernelVersion(7, 0)))
-            #expect(compareAndSwaps(in: programs_limits(true)) > 0)
-            #expect(compareAndSwaps(in: programs_limits(false)) == 0)
+            #expect(compareAndSwaps(in: programs_limits(true, true)) > 0)
+            #expect(compareAndSwaps(in: programs_limits(true, false)) > 0)
+            #expect(compareAndSwaps(in: programs_limits(false, false)) == 0)
         }
 
-        /// Bytes of the meter's program as the kernel has it.
-        private func length(on kernel: KernelVersion) throws -> UInt32 {
+        @Test func `kernels before 5.17 get programs without bpf_loop`() throws {
+            #expect(try length(on: KernelVersion(5, 12), .up) == length(on: KernelVersion(5, 16), .up))
+            #expect(try length(on: KernelVersion(5, 16), .up) != length(on: KernelVersion(5, 17), .up))
+            #expect(try length(on: KernelVersion(5, 17), .up) == length(on: KernelVersion(7, 0), .up))
+        }
+
+        /// Bytes of a meter's program as the kernel has it.
+        private func length(on kernel: KernelVersion, _ direction: Direction = .down) throws -> UInt32 {
             let programs = try ProgramSet(for: kernel)
-            return try information(programs.descriptor(of: Hook.meter(.down))).xlated_prog_len
+            return try information(programs.descriptor(of: Hook.meter(direction))).xlated_prog_len
         }
 
         /// Instructions in the object that Linux 5.12 brought: BPF_STX | BPF_ATOMIC | BPF_DW, BPF_CMPXCHG.
@@ -35,12 +42,12 @@ extension KernelTests {
         @Test func `planes count what was told`() throws {
             let programs = try ProgramSet(for: KernelVersion(6, 18), .bytesPerSecond(1000))
             #expect(programs.memory.planeCounters == PlaneCounters())
-            programs.memory.noteQueue(delayNanoseconds: 100, droppedPackets: 3)
-            programs.memory.noteQueue(delayNanoseconds: 300, droppedPackets: 4)
-            programs.memory.noteQueue(delayNanoseconds: 200, droppedPackets: 4)
+            programs.memory.noteQueue(.down, delayNanoseconds: 100, droppedPackets: 3)
+            programs.memory.noteQueue(.down, delayNanoseconds: 300, droppedPackets: 4)
+            programs.memory.noteQueue(.down, delayNanoseconds: 200, droppedPackets: 4)
             var expected = PlaneCounters()
-            (expected.queueDelayAverageNanoseconds, expected.queueDelayMaximumNanoseconds) = (200, 300)
-            (expected.queueDroppedPackets, expected.heldDownloads) = (4, true)
+            (expected.downQueue.delayAverageNanoseconds, expected.downQueue.delayMaximumNanoseconds) = (200, 300)
+            (expected.downQueue.droppedPackets, expected.heldDownloads) = (4, true)
             #expect(programs.memory.planeCounters == expected)
         }
 

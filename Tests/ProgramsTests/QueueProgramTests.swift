@@ -21,7 +21,7 @@ extension KernelTests {
             let programs = try ProgramSet(for: kernel, .bytesPerSecond(1000))
             let queue = try QueueProgram(sharing: programs.memory.maps, for: .link)
             for device in [false, true] {
-                programs.memory.useQueues(device)
+                programs.memory.useQueues(.down, device)
                 for sample in PacketCase.wellFormed + PacketCase.malformed {
                     let result = try Calls(program: queue.descriptor, sample).action(3)
                     #expect(result == QueueProgramTests.pass, "\(sample.testDescription)")
@@ -62,17 +62,17 @@ extension KernelTests {
                 let calls = Calls(program: queue.descriptor, sample.packet(to: port))
                 #expect(try calls.action(1) == QueueProgramTests.pass)
                 // An index that nothing has: BPF_PROG_TEST_RUN only asks for what would be done.
-                programs.memory.useQueues(true)
+                programs.memory.useQueues(.down, true)
                 #expect(try calls.action(1) == (ofRun ? QueueProgramTests.redirect : QueueProgramTests.pass))
                 #expect(try Calls(program: queue.descriptor, sample.packet(to: port + 1)).action(1) == -1)
                 // Nothing waits for an upload's ACKs, and too large a datagram for any room in the queue.
                 let bare = try Calls(program: queue.descriptor, sample.packet(to: port, [])).action(1)
                 #expect(bare == (ofRun && !sample.isTCP ? QueueProgramTests.redirect : QueueProgramTests.pass))
-                programs.memory.useQueues(true, largest: 16)
+                programs.memory.useQueues(.down, true, largest: 16)
                 #expect(
                     try calls.action(1)
                         == (ofRun && sample.isTCP ? QueueProgramTests.redirect : QueueProgramTests.pass))
-                programs.memory.useQueues(false)
+                programs.memory.useQueues(.down, false)
                 #expect(try calls.action(1) == QueueProgramTests.pass)
             }
         }
@@ -89,7 +89,7 @@ extension KernelTests {
                 let programs = try ProgramSet(for: KernelVersion(6, 18), limits, scope: exempt)
                 let queue = try QueueProgram(sharing: programs.memory.maps, for: .link)
                 let port = try QueueProgramTests.open(sample, inRunOf: programs)
-                programs.memory.useQueues(true)
+                programs.memory.useQueues(.down, true)
                 for (host, action) in [(1, QueueProgramTests.redirect), (2, QueueProgramTests.pass)]
                     as [(UInt8, CInt)]
                 {

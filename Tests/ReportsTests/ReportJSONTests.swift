@@ -52,15 +52,14 @@ private enum JSON: Decodable, Equatable {
     private static let traffic: Set = [
         "achieved_bytes_per_second", "verdict", "averaged_seconds", "program_calls", "passed_packets",
         "passed_payload_bytes", "passed_wire_bytes", "dropped_packets", "dropped_payload_bytes",
-        "dropped_packet_share", "exempt_packets", "exempt_bytes",
+        "dropped_packet_share", "exempt_packets", "exempt_bytes", "queue_delay_average_seconds",
+        "queue_delay_maximum_seconds", "queue_dropped_packets",
     ]
     private static let trafficSometimes: Set = [
         "limit_bytes_per_second", "achieved_ratio", "witness_packets", "witness_bytes",
     ]
 
-    private static let ofDownloads: Set = [
-        "clamped_sockets", "queue_delay_average_seconds", "queue_delay_maximum_seconds", "queue_dropped_packets",
-    ]
+    private static let ofDownloads: Set = ["clamped_sockets"]
     private static let ofUploads: Set = ["paced_sockets", "deferred_packets", "retransmitted_segments"]
 
     private func parse(_ report: Report) throws -> JSON {
@@ -138,6 +137,7 @@ private enum JSON: Decodable, Equatable {
             (download?["queue_delay_average_seconds"], .number(0.07)),
             (download?["queue_delay_maximum_seconds"], .number(0.25)),
             (download?["queue_dropped_packets"], .unsigned(4)), (upload?["paced_sockets"], .unsigned(2)),
+            (upload?["queue_delay_average_seconds"], .number(0.08)), (upload?["queue_dropped_packets"], .unsigned(5)),
             (upload?["deferred_packets"], .unsigned(9)), (upload?["retransmitted_segments"], .unsigned(1)),
         ] as [(JSON?, JSON)] {
             #expect(found == expected)

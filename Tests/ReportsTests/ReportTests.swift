@@ -9,8 +9,10 @@ import Units
 func makePlaneCounters() -> PlaneCounters {
     var counters = PlaneCounters()
     (counters.pacedSockets, counters.clampedSockets) = (2, 3)
-    (counters.retransmittedSegments, counters.queueDroppedPackets) = (1, 4)
-    (counters.queueDelayAverageNanoseconds, counters.queueDelayMaximumNanoseconds) = (70_000_000, 250_000_000)
+    (counters.retransmittedSegments, counters.downQueue.droppedPackets) = (1, 4)
+    (counters.downQueue.delayAverageNanoseconds, counters.downQueue.delayMaximumNanoseconds) = (70_000_000, 250_000_000)
+    (counters.upQueue.delayAverageNanoseconds, counters.upQueue.delayMaximumNanoseconds) = (80_000_000, 90_000_000)
+    counters.upQueue.droppedPackets = 5
     return counters
 }
 
@@ -52,7 +54,7 @@ func makePlaneCounters() -> PlaneCounters {
         }
         #expect(verdicts { ($0.pacedSockets, $0.clampedSockets) = (5, 5) } == [.belowLimit, .belowLimit])
         #expect(verdicts { $0.heldDownloads = true } == [.throttled, .belowLimit])
-        #expect(verdicts { $0.pacedUploads = true } == [.belowLimit, .throttled])
+        #expect(verdicts { $0.heldUploads = true } == [.belowLimit, .throttled])
         #expect(verdicts { $0.retransmittedSegments = 1 } == [.belowLimit, .belowLimit])
     }
 
@@ -73,7 +75,7 @@ func makePlaneCounters() -> PlaneCounters {
     @Test func `no plane makes up for packets that escaped, or for a limit that isn't there`() {
         var report = makeReport(down: ReportTests.limit)
         report.down.counters = Counters(passed: 9, witness: 10)
-        (report.planeCounters.heldDownloads, report.planeCounters.pacedUploads) = (true, true)
+        (report.planeCounters.heldDownloads, report.planeCounters.heldUploads) = (true, true)
         #expect(report.verdict(report.down) == .notThrottled)
         #expect(report.verdict(report.up) == .unlimited)
     }

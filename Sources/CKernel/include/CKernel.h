@@ -102,6 +102,14 @@ void kernel_die_by(int signal);
  */
 pid_t kernel_fork_apart(const int *_Nonnull keep, int count);
 
+/* A descriptor (CLOEXEC) for what a process has open as `fd` (pidfd_getfd(2), Linux 5.6), by that of the
+ * process (pidfd_open(2)); -1 with errno. Older glibc has neither call. */
+int kernel_open_process(pid_t pid);
+int kernel_copy_descriptor(int process, int fd);
+
+/* Bytes of memory that wait to be sent by a socket (SIOCOUTQ); -1 with errno. */
+int kernel_waiting_bytes(int socket);
+
 /* What one packet takes. */
 #define KERNEL_MAX_FDS 16
 

@@ -19,11 +19,12 @@ struct programs_object {
 /* The maps of a run, which the other objects work on. */
 struct programs_object programs_maps(void);
 
-/* The limits' object for this kernel: BPF got cmpxchg with Linux 5.12. */
-struct programs_object programs_limits(bool has_cmpxchg);
+/* The limits' object for this kernel: BPF got cmpxchg with Linux 5.12, bpf_loop() with 5.17. */
+struct programs_object programs_limits(bool has_cmpxchg, bool has_loop);
 
-/* Those of TCP, and of a queue. */
+/* Those of TCP, and those at devices, which lead to queues. */
 struct programs_object programs_tcp(void);
-struct programs_object programs_queue(void);
+struct programs_object programs_download(void);
+struct programs_object programs_upload(void);
 
 #endif

@@ -4,7 +4,6 @@
  * loaded once for each queue, and once more for devices without Ethernet.
  */
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 
@@ -13,11 +12,8 @@
 
 #include "flow.h"
 #include "maps.h"
+#include "queue.h"
 #include "scope.h"
-
-/* Of these programs alone; all other maps are the run's. */
-const volatile struct throttle_queue_constants queue SEC(".rodata.queue") = {};
-struct throttle_queue_target target SEC(".data.queue") = {};
 
 /* Whether a socket is the run's; its packets take the queue from now on. */
 static __always_inline bool enqueues(struct bpf_sock *sk)
@@ -61,12 +57,6 @@ static __always_inline bool ends_here(struct __sk_buff *skb, const struct bpf_so
 	return way == BPF_FIB_LKUP_RET_FWD_DISABLED || way == BPF_FIB_LKUP_RET_NOT_FWDED;
 }
 
-/* An IFB takes frames: without this, it would drop what has none. It takes it off again. */
-static __always_inline bool has_frame(struct __sk_buff *skb)
-{
-	return !queue.has_no_ethernet || !bpf_skb_change_head(skb, ETH_HLEN, 0);
-}
-
 /* Whether a packet is for a socket of the run; it has its queue's class then. */
 static __always_inline bool is_ours(struct __sk_buff *skb)
 {
@@ -80,7 +70,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	 * Frames for others may be bridged, and multicast is for others, too. A VLAN's device will see what
 	 * has a tag; a macvlan's, what was in the queue already.
 	 */
-	if (!run.queue.in_use || skb->pkt_type != PACKET_HOST ||
+	if (!run.queue[THROTTLE_DOWN].in_use || skb->pkt_type != PACKET_HOST ||
 	    flow_misses(skb, queue.has_no_ethernet ? 0 : ETH_HLEN, ports) || skb->vlan_present ||
 	    skb->priority == THROTTLE_TCP_CLASS || skb->priority == THROTTLE_REST_CLASS)
 		return false;
@@ -89,7 +79,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 		return false;
 	if (constants.scope && comes_exempt(&tuple, size))
 		return false;
-	if (protocol != IPPROTO_TCP && skb->len > run.queue.largest)
+	if (protocol != IPPROTO_TCP && skb->len > run.queue[THROTTLE_DOWN].largest)
 		return false;
 	if (protocol == IPPROTO_TCP)
 		sk = bpf_sk_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
@@ -99,7 +89,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 		return false;
 	found = enqueues(sk);
 	bpf_sk_release(sk);
-	found = found && ends_here(skb, &tuple, size) && has_frame(skb);
+	found = found && ends_here(skb, &tuple, size) && queue_has_frame(skb);
 	if (found)
 		skb->priority = protocol == IPPROTO_TCP ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
 	return found;

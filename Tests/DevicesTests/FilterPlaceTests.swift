@@ -7,11 +7,11 @@ import Testing
 
 @testable import Devices
 
-private typealias Priority = IngressPlace.Priority
+private typealias Priority = FilterPlace.Priority
 
 /// A run's place on loopback, and the filter that it has there.
 private final class Visit {
-    private var place: IngressPlace?
+    private var place: FilterPlace?
     private let handle: UInt32
     let priority: Priority
     let log = Lines()
@@ -19,7 +19,7 @@ private final class Visit {
     init(handle: UInt32) throws {
         let log = log
         let lo = try devices()[0]
-        let place = try IngressPlace(on: lo, in: .current(), log: log.log) { priority throws(SystemError) in
+        let place = try FilterPlace(on: lo, .ingress, in: .current(), log: log.log) { priority throws(SystemError) in
             try addFilter(priority, handle)
         }
         self.handle = handle
@@ -29,7 +29,7 @@ private final class Visit {
 
     func leave() {
         place.take()?.leave {
-            _ = try? shell("tc filter del dev lo ingress pref \(priority.rawValue) handle \(handle) bpf")
+            _ = try? shell("tc filter del dev lo ingress pref \(priority.value) handle \(handle) bpf")
         }
     }
 }
@@ -38,7 +38,7 @@ private func addFilter(_ priority: Priority, _ handle: UInt32) throws(SystemErro
     do {
         // A program that matches nothing: `ret #0`.
         try shell(
-            "tc filter add dev lo ingress pref \(priority.rawValue) handle \(handle) bpf bytecode '1,6 0 0 0'")
+            "tc filter add dev lo ingress pref \(priority.value) handle \(handle) bpf bytecode '1,6 0 0 0'")
     } catch {
         throw SystemError("attach", "\(error)", errno: .invalidArgument)
     }
@@ -53,7 +53,7 @@ private func filters() throws -> String {
     try shell("tc filter show dev lo ingress; tc filter show dev lo egress")
 }
 
-@Suite struct IngressPlaceTests {
+@Suite struct FilterPlaceTests {
     private static let added = "debug: added qdisc clsact to lo"
     private static let removed = "debug: removed qdisc clsact from lo"
 
@@ -62,12 +62,12 @@ private func filters() throws -> String {
             try enterNamespace()
             let before = try everything()
             let visit = try Visit(handle: 1)
-            #expect(visit.priority == .inOurs)
+            #expect(visit.priority == .inOurs(.ingress))
             #expect(try ingressQdiscs() == ["clsact"])
             #expect(try filters().contains("pref 65535 bpf"))
             visit.leave()
             #expect(try everything() == before)
-            #expect(visit.log.all == [IngressPlaceTests.added, IngressPlaceTests.removed])
+            #expect(visit.log.all == [FilterPlaceTests.added, FilterPlaceTests.removed])
         }
     }
 
@@ -91,14 +91,14 @@ private func filters() throws -> String {
             try enterNamespace()
             let before = try everything()
             let visits = try (1...3).map { try Visit(handle: $0) }
-            #expect(visits.map(\.priority) == [.inOurs, .inOurs, .inOurs])
+            #expect(visits.map(\.priority) == Array(repeating: .inOurs(.ingress), count: 3))
             for number in order {
                 visits[number].leave()
                 #expect(try ingressQdiscs() == (number == order[2] ? [] : ["clsact"]))
             }
             #expect(try everything() == before)
-            var expected: [[String]] = [[IngressPlaceTests.added], [], []]
-            expected[order[2]].append(IngressPlaceTests.removed)
+            var expected: [[String]] = [[FilterPlaceTests.added], [], []]
+            expected[order[2]].append(FilterPlaceTests.removed)
             #expect(visits.map(\.log.all) == expected)
         }
     }
@@ -114,7 +114,7 @@ private func filters() throws -> String {
             let before = (try everything(), try filters())
             for _ in 0..<2 {
                 let visits = try (1...2).map { try Visit(handle: $0) }
-                #expect(visits.map(\.priority) == [.inTheirs, .inTheirs])
+                #expect(visits.map(\.priority) == [.inTheirs(.ingress), .inTheirs(.ingress)])
                 #expect(try filters().contains("pref 65534 bpf"))
                 for visit in visits { visit.leave() }
                 #expect(try everything() == before.0)
@@ -134,7 +134,7 @@ private func filters() throws -> String {
             #expect(try ingressQdiscs() == ["clsact"])
             #expect(try filters().contains("pref 7 u32"))
             #expect(try filters().contains("pref 65535") == false)
-            #expect(visit.log.all == [IngressPlaceTests.added])
+            #expect(visit.log.all == [FilterPlaceTests.added])
         }
     }
 
@@ -146,7 +146,7 @@ private func filters() throws -> String {
             let before = try everything()
             let lo = try devices()[0]
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: lo, in: .current(), log: .silent) { _ throws(SystemError) in
+                _ = try FilterPlace(on: lo, .ingress, in: .current(), log: .silent) { _ throws(SystemError) in
                     throw SystemError("attach", "it", errno: .noSpace)
                 }
             }
@@ -162,11 +162,13 @@ private func filters() throws -> String {
             let devices = try devices().filter { !$0.isLoopback }
             try shell("ip link delete d0")
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: devices[0], in: .current(), log: .silent) { _ in Issue.record("attached") }
+                _ = try FilterPlace(on: devices[0], .ingress, in: .current(), log: .silent) { _ in
+                    Issue.record("attached")
+                }
             }
             #expect(error?.description == "can't add qdisc clsact to d0: No such device")
             let log = Lines()
-            let place = try IngressPlace(on: devices[1], in: .current(), log: log.log) { _ in }
+            let place = try FilterPlace(on: devices[1], .ingress, in: .current(), log: log.log) { _ in }
             try shell("ip link delete d1")
             place.leave {}
             #expect(log.all == ["debug: added qdisc clsact to d1", "debug: removed qdisc clsact from d1"])
@@ -179,7 +181,7 @@ private func filters() throws -> String {
             let lo = try devices()[0]
             #expect(test_keep_capabilities(0) == 0)
             let error = #expect(throws: SystemError.self) {
-                _ = try IngressPlace(on: lo, in: .current(), log: .silent) { _ in Issue.record("attached") }
+                _ = try FilterPlace(on: lo, .ingress, in: .current(), log: .silent) { _ in Issue.record("attached") }
             }
             #expect(error?.errno == .notPermitted)
         }

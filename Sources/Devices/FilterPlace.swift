@@ -4,15 +4,24 @@ import Kernel
 import Logging
 import SystemPackage
 
-/// A place for a filter of ours at a device's ingress: its clsact or ingress qdisc. Where it has none, a run adds
-/// clsact, all later runs share it, and the last to leave removes it; one that others made, or use, stays.
-struct IngressPlace: ~Copyable {
-    /// The priority that a filter of ours must have, behind those of others. It tells other runs who made the qdisc.
-    enum Priority: UInt16, Sendable {
+/// A place for a filter of ours at a device: its clsact or ingress qdisc. Where it has none, a run adds clsact, all later
+/// runs share it, and the last to leave removes it; one that others made, or use, stays.
+struct FilterPlace: ~Copyable {
+    /// The priority that a filter of ours must have. At ingress it is behind those of others; at egress before them, as they
+    /// see what it leads away when that comes back. It tells other runs who made the qdisc.
+    struct Priority: Sendable, Equatable {
+        let value: UInt16
+        let isInOurs: Bool
+
         /// In a clsact that a run added.
-        case inOurs = 65535
+        static func inOurs(_ side: Side) -> Priority {
+            Priority(value: side == .ingress ? 65535 : 7474, isInOurs: true)
+        }
+
         /// In one of others.
-        case inTheirs = 65534
+        static func inTheirs(_ side: Side) -> Priority {
+            Priority(value: side == .ingress ? 65534 : 1, isInOurs: false)
+        }
     }
 
     /// What the filter has.
@@ -24,12 +33,12 @@ struct IngressPlace: ~Copyable {
 
     /// `attach` is to add the filter; runs that come or go meanwhile wait.
     init(
-        on device: Device, in network: NetworkNamespace, log: Logger,
+        on device: Device, _ side: Side, in network: NetworkNamespace, log: Logger,
         attach: (Priority) throws(SystemError) -> Void
     ) throws(SystemError) {
         let route = try network.routeSocket()
         let priority = try network.exclusively { () throws(SystemError) in
-            try IngressPlace.enter(device, route, log, attach)
+            try FilterPlace.enter(device, side, route, log, attach)
         }
         self.priority = priority
         self.network = network
@@ -40,12 +49,13 @@ struct IngressPlace: ~Copyable {
 
     /// Attaches the filter, to clsact of ours where there is no qdisc yet. Returns the priority that it has.
     private static func enter(
-        _ device: Device, _ route: borrowing RouteSocket, _ log: Logger,
+        _ device: Device, _ side: Side, _ route: borrowing RouteSocket, _ log: Logger,
         _ attach: (Priority) throws(SystemError) -> Void
     ) throws(SystemError) -> Priority {
         let isNew = try add(to: device, route, log)
-        let isOurs = isNew || priorities(route, device.index).contains(Priority.inOurs.rawValue)
-        let priority = isOurs ? Priority.inOurs : .inTheirs
+        let filters = isNew ? [] : priorities(route, device.index)
+        let isOurs = isNew || Side.allCases.contains { filters.contains(Priority.inOurs($0).value) }
+        let priority = isOurs ? Priority.inOurs(side) : .inTheirs(side)
         do {
             try attach(priority)
         } catch {
@@ -56,8 +66,9 @@ struct IngressPlace: ~Copyable {
     }
 
     /// The place of a filter that another process of ours left.
-    init(of filter: IngressFilter, log: Logger) throws(SystemError) {
-        guard let priority = Priority(rawValue: filter.priority) else {
+    init(of filter: DeviceFilter, log: Logger) throws(SystemError) {
+        let places = [Priority.inOurs(filter.side), .inTheirs(filter.side)]
+        guard let priority = places.first(where: { $0.value == filter.priority }) else {
             throw SystemError("remove", "filter \(filter.handle) of \(filter.device.name)", errno: .invalidArgument)
         }
         let route = try filter.network.routeSocket()
@@ -72,17 +83,17 @@ struct IngressPlace: ~Copyable {
     consuming func leave(_ detach: () -> Void) {
         network.exclusively {
             detach()
-            if priority == .inOurs && IngressPlace.priorities(route, device.index).isEmpty {
-                IngressPlace.remove(from: device, route, log)
+            if priority.isInOurs && FilterPlace.priorities(route, device.index).isEmpty {
+                FilterPlace.remove(from: device, route, log)
             }
         }
     }
 
     /// Adds clsact; false where there is a qdisc already.
-    private static func add(
+    static func add(
         to device: Device, _ route: borrowing RouteSocket, _ log: Logger
     ) throws(SystemError) -> Bool {
-        let code = IngressPlace.with(device.index) {
+        let code = FilterPlace.with(device.index) {
             rtnl_qdisc_add(route.pointer, $0, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
         }
         let errno = Errno(libnl: code)
@@ -93,7 +104,7 @@ struct IngressPlace: ~Copyable {
 
     private static func remove(from device: Device, _ route: borrowing RouteSocket, _ log: Logger) {
         let subject = "qdisc clsact from \(device.name)"
-        let code = IngressPlace.with(device.index) { rtnl_qdisc_delete(route.pointer, $0) }
+        let code = FilterPlace.with(device.index) { rtnl_qdisc_delete(route.pointer, $0) }
         let errno = Errno(libnl: code)
         // With its device, the qdisc is gone, too.
         let failed = code < 0 && errno.rawValue != ENODEV
@@ -107,9 +118,9 @@ struct IngressPlace: ~Copyable {
     /// The priorities of all filters on both sides of clsact.
     private static func priorities(_ route: borrowing RouteSocket, _ device: Int32) -> Set<UInt16> {
         var found: Set<UInt16> = []
-        for side in [TC_H_MIN_INGRESS, TC_H_MIN_EGRESS] {
+        for side in Side.allCases {
             let priorities = try? Cache("list", "filters") { cache in
-                rtnl_cls_alloc_cache(route.pointer, device, IngressPlace.handle | UInt32(side), &cache)
+                rtnl_cls_alloc_cache(route.pointer, device, side.handle, &cache)
             }.map { rtnl_cls_get_prio($0) }
             found.formUnion(priorities ?? [])
         }
@@ -122,7 +133,7 @@ struct IngressPlace: ~Copyable {
         Devices.with(rtnl_qdisc_alloc(), rtnl_qdisc_put) { qdisc in
             rtnl_tc_set_ifindex(qdisc, device)
             rtnl_tc_set_parent(qdisc, UInt32(TC_H_CLSACT))
-            rtnl_tc_set_handle(qdisc, IngressPlace.handle)
+            rtnl_tc_set_handle(qdisc, FilterPlace.handle)
             rtnl_tc_set_kind(qdisc, "clsact")
             return body(qdisc)
         }

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * The programs that lead a run's uploads through a queue, where they wait instead of being dropped, and back
+ * to their device. They keep their socket meanwhile, so that its buffer holds the sender back.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "device.h"
+#include "flow.h"
+#include "maps.h"
+#include "packet.h"
+#include "queue.h"
+#include "scope.h"
+
+/* What a packet has in skb->cb while it waits. The words before these are fq_codel's. */
+enum {
+	WORD_PRIORITY = 2, /* its own: in the queue it names the class */
+	WORD_DEVICE = 3,   /* where it came from */
+	WORD_SIGN = 4,	   /* that the others were written here */
+	SIGN = THROTTLE_QUEUE_ROOT,
+};
+
+/* Where the network header is in a packet. */
+static __always_inline __u32 network_offset(void)
+{
+	return queue.has_no_ethernet ? 0 : ETH_HLEN;
+}
+
+/* Whether a segment of TCP is to overtake those that wait. */
+static __always_inline bool overtakes(struct __sk_buff *skb)
+{
+	const __u8 *data = (void *)(long)skb->data + network_offset();
+	const __u8 *end = (void *)(long)skb->data_end;
+	int transport = packet_transport(data, end);
+	__u32 offset = transport & PACKET_OFFSET_MASK;
+
+	return transport >> 16 == PACKET_TCP &&
+	       flow_may_overtake(skb, offset, skb->len - network_offset() - offset);
+}
+
+/* Whether no limit is for whom a packet is for. */
+static __always_inline bool goes_exempt(struct __sk_buff *skb)
+{
+	__u32 address[4];
+
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return !bpf_skb_load_bytes_relative(skb, 16, address, 4, BPF_HDR_START_NET) &&
+		       scope_exempts_ipv4(address[0]);
+	return skb->protocol == bpf_htons(ETH_P_IPV6) &&
+	       !bpf_skb_load_bytes_relative(skb, 24, address, 16, BPF_HDR_START_NET) &&
+	       scope_exempts_ipv6(address);
+}
+
+/* Tells the guard of senders that are to wait for room. */
+static __always_inline void count_sender(struct throttle_socket *socket)
+{
+	if (socket->is_sender)
+		return;
+	socket->is_sender = 1;
+	__sync_fetch_and_add(&run.queue[THROTTLE_UP].senders, 1);
+	wake_guard();
+}
+
+/* Leads what the run sends by a device to the queue: before all other programs there, which see it
+ * afterwards. */
+SEC("tc")
+int throttle_hold(struct __sk_buff *skb)
+{
+	struct throttle_socket *socket;
+	struct throttle_device *device;
+	bool is_tcp;
+
+	if (!run.queue[THROTTLE_UP].in_use || skb->tc_index & queue.mark)
+		return TC_ACT_UNSPEC;
+	socket = device_socket(skb, true);
+	if (!socket || socket->network != queue.network || (constants.scope && goes_exempt(skb)))
+		return TC_ACT_UNSPEC;
+	device = device_place(THROTTLE_UP, queue.network, skb->ifindex);
+	if (device)
+		device->unseen = 0;
+	is_tcp = device_is_tcp(skb);
+	if (!is_tcp)
+		count_sender(socket);
+	if ((is_tcp && overtakes(skb)) || !queue_has_frame(skb))
+		return TC_ACT_UNSPEC;
+	skb->cb[WORD_PRIORITY] = skb->priority;
+	skb->cb[WORD_DEVICE] = skb->ifindex;
+	skb->cb[WORD_SIGN] = SIGN;
+	skb->priority = is_tcp ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
+	return (int)bpf_redirect(target.device, 0);
+}
+
+/* Sends what has waited on where it came from. Nothing else is to come here. */
+SEC("tc")
+int throttle_back(struct __sk_buff *skb)
+{
+	if (skb->cb[WORD_SIGN] != SIGN)
+		return TC_ACT_SHOT;
+	skb->priority = skb->cb[WORD_PRIORITY];
+	skb->tc_index |= queue.mark;
+	return (int)bpf_redirect(skb->cb[WORD_DEVICE], 0);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
