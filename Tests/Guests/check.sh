@@ -59,6 +59,7 @@ state() {
     done
     for device in $(ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/\1/'); do
         tc filter show dev "$device" ingress 2>/dev/null
+        tc filter show dev "$device" egress 2>/dev/null
     done
     state_of_cgroups
     find /run/throttle ! -type d 2>/dev/null

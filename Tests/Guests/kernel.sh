@@ -214,6 +214,70 @@ check_sit() {
     within 0.8 1.1 "$ratio" "the ratio"
 }
 
+# Uploads by UDP
+
+hooks_of() { tc qdisc show dev "$1" && tc filter show dev "$1" egress 2>/dev/null; }
+
+# check_flood ADDRESS DEVICE [PRIORITY]: at 5 times the limit nothing is dropped. Before Linux 6.6 packets are led into the
+# queue by a filter, in a clsact of the run's own unless its priority is that in one of others'; else by tcx.
+check_flood() {
+    device=$2 priority=${3:-7474}
+    (sleep 3 && hooks_of "$device" && bpftool prog list) >"$T/hooks" 2>"$T/hooks-errors" &
+    hooks=$!
+    queued "$1" 500k 2500000
+    wait $hooks
+    within 0.9 1.1 "$ratio" "the ratio"
+    contains "$T/hooks" "name throttle_hold"
+    way=$(sed -n 's/.* pref \([0-9]*\) .* throttle_hold.*/filter-\1/p' "$T/hooks")
+    note "way=${way:-tcx}"
+    at_least 6.6 && wanted=tcx || wanted=filter-$priority
+    equal "${way:-tcx}" "$wanted" "the way into the queue"
+    [ "$wanted$priority" = tcx7474 ] && wanted=0 || wanted=1
+    equal "$(grep -c clsact "$T/hooks")" "$wanted" "the number of clsacts"
+}
+
+# Filters of others see a packet once, when it has waited, even those of the first priority.
+check_flood_clsact() {
+    tc qdisc add dev near clsact || fail "no clsact"
+    later "tc qdisc del dev near clsact"
+    tc filter add dev near egress pref 1 bpf bytecode "1,6 0 0 4294967295" action ok || fail "no filter"
+    tc filter show dev near egress >"$T/filters"
+    check_flood "$FAR4" near 1
+    equal "$(tc filter show dev near egress)" "$(cat "$T/filters")" "the list of filters"
+    seen=$(tc -s -j filter show dev near egress | jq '[.. | .packets? // empty] | max')
+    note "seen=$seen"
+    within "$came" "$((came + 9))" "$seen" "the number of packets that the filter saw" # ARP's, too
+}
+
+check_flood_tunnel() {
+    tunnel "$1"
+    check_flood "$peer" tunnel
+}
+
+# TCP has half, and loses nothing.
+check_flood_tcp() {
+    serve "$FAR4"
+    queued "$FAR4" 500k 2500000 -- sh -c "sleep 1; exec iperf3 -c $FAR4 -J -t 3"
+    jq -r '.end | "\(.sum_received.bits_per_second / 4e6) \(.sum_sent.retransmits)"' "$T/beside" >"$T/tcp"
+    read -r share retransmits <"$T/tcp"
+    note "tcp=$(calculate "$share")" "retransmits=$retransmits"
+    within 0.3 0.75 "$share" "TCP's share"
+    equal "$retransmits" 0 "the number of retransmits"
+}
+
+# fq_codel shares equally between flows, and lets a small one overtake.
+check_flood_flows() {
+    queued "$FAR4" 500k 2500000 1000000 500/100
+    within 0.9 1.1 "$ratio" "the ratio"
+    tr '\n' ' ' <"$T/flows" >"$T/words"
+    # shellcheck disable=SC2034 # most: the longest waits
+    read -r first most flood second most most small most wait <"$T/words"
+    note "shares=$(calculate "$first / $second")" "flood=$flood" "small=$wait" "most=$most"
+    within 0.8 1.25 "$(calculate "$first / $second")" "one flow's share to the other's"
+    within 400 600 "$small" "the small flow's rate"
+    within 0 "$(calculate "$flood / 4")" "$wait" "what the small flow waited, in ms,"
+}
+
 # Places
 
 # A command that enters a network namespace. Before Linux 5.15 sockets don't tell theirs: there is no queue then.
@@ -402,6 +466,8 @@ echo "# $(uname -r)"
 sysctl -q net.core.fb_tunnels_only_for_init_net=2
 make_network || exit 1
 modprobe tcp_bbr
+# Else the first queue comes so late that datagrams are dropped: there is no bpf_loop() to wait for it.
+at_least 5.17 || modprobe -a macvlan ifb sch_htb sch_fq_codel sch_ingress cls_bpf
 
 # Without TCP_MAXSEG (Linux 6.1) loopback's segments have 64 KB, of which the receiver's first window takes one; its
 # acknowledgement is delayed. An upload at 1 MB/s comes to 0.34 to 0.65, and the doctor's self-test to 0.65.
@@ -440,6 +506,13 @@ check wireguard-clsact check_tunnel wireguard clsact
 check ipip check_tunnel ipip
 check gre-clsact check_tunnel gre clsact
 check sit check_sit
+check udp-up check_flood "$FAR4" near
+check udp-up-loopback check_flood 127.0.0.1 lo
+check udp-up-clsact check_flood_clsact
+check udp-up-ipip check_flood_tunnel ipip
+check udp-up-wireguard check_flood_tunnel wireguard
+check udp-up-tcp check_flood_tcp
+check udp-up-flows check_flood_flows
 check nested check_nested
 check entered-namespace check_entered_namespace
 check ip-netns-exec check_ip_netns_exec

@@ -23,8 +23,11 @@ make_network() {
 
 in_far() { nsenter --net=/run/netns/far "$@"; }
 
-# listens PID PORT
-listens() { grep -q ":$(printf %04X "$2") .* 0A " "/proc/$1/net/tcp" "/proc/$1/net/tcp6"; }
+# listens PID PORT: by TCP, or by UDP where it is connected to nobody.
+listens() {
+    grep -q ":$(printf %04X "$2") .* 0A " "/proc/$1/net/tcp" "/proc/$1/net/tcp6" ||
+        grep -q ":$(printf %04X "$2") 00000000:0000 07 " "/proc/$1/net/udp"
+}
 
 # serve ADDRESS [PORT]: serves one iperf3 there; ended with the check.
 serve() {
@@ -93,6 +96,50 @@ stream() {
     # shellcheck disable=SC2034 # deferred: for checks
     read -r ratio drops delay deferred planes <"$T/measured"
     note "ratio=$(calculate "$ratio")" "connect=$connect"
+}
+
+# flood ADDRESS RATE FLOW... [-- WORD...]: an upload of 4 seconds by UDP in a run with this limit, with flows as those of
+# datagrams.py, beside a command of these words. Sets ratio (of all flows), drops (of police and queue), delay (in the
+# queue, ms), came (datagrams), lost (on the way) and planes; $T/flows has what the receiver found.
+flood() {
+    address=$1 rate=$2 flows=
+    shift 2
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        flows="$flows $1"
+        shift
+    done
+    if [ $# = 0 ]; then set -- true; else shift; fi
+    case $address in 127.*) side= ;; *) side="nsenter --net=/run/netns/far" ;; esac
+    # shellcheck disable=SC2086 # no word, or several
+    $side python3 /tests/datagrams.py receive "$address" 5400 4 >"$T/received" 2>"$T/receiver-errors" &
+    receiver=$!
+    later "kill $receiver"
+    wait_for listens $receiver 5400 || fail "the receiver doesn't listen: $(tail -n 1 "$T/receiver-errors")"
+    cat >"$T/script" <<-END
+	"\$@" >$T/beside &
+	python3 /tests/datagrams.py send $address 5400 4 $flows >$T/sent && wait \$!
+	END
+    timeout -k 5 60 throttle run --up "$rate" --stats=json --stats-file "$T/report.json" -- \
+        sh "$T/script" "$@" 2>"$T/errors" </dev/null || fail "status $?: $(tail -n 2 "$T/errors")"
+    wait $receiver || fail "nothing came: $(tail -n 1 "$T/receiver-errors")"
+    { read -r came && cat >"$T/flows"; } <"$T/received"
+    lost=$(($(cat "$T/sent") - came))
+    jq -r --slurpfile rates "$T/flows" '.upload as $side | [([$rates | range(0; length; 3) as $at | $rates[$at]] | add) /
+        $side.limit_bytes_per_second, $side.dropped_packets + $side.queue_dropped_packets,
+        ($side.queue_delay_average_seconds // 0 | . * 1000 | round), (.planes | join("+"))] | join(" ")' \
+        "$T/report.json" >"$T/measured" || fail "no figures"
+    read -r ratio drops delay planes <"$T/measured"
+    note "ratio=$(calculate "$ratio")" "delay=$delay" "drops=$drops" "lost=$lost"
+}
+
+# Such a run drops nothing: what is over the limit waits. Where it adds clsact, the kernel drops what the device is to send
+# meanwhile.
+queued() {
+    flood "$@"
+    has_plane queue
+    equal "$drops" 0 "the number of dropped packets"
+    at_least 6.6 && most=0 || most=3
+    within 0 "$most" "$lost" "the number of lost datagrams"
 }
 
 has_plane() {
