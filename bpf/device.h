@@ -46,20 +46,31 @@ static __always_inline bool device_is_tcp(struct __sk_buff *skb)
 	return sk && bpf_tcp_sock(sk);
 }
 
-/* The place of a device in a table: its own, or one that is free; NULL where there is no room for it. */
+/*
+ * The place of a device in a table: its own, or one that is free; negative where there is no room for it. A
+ * global function: the verifier goes through it once, not again for each way into what follows the call.
+ */
+__noinline int throttle_place(__u32 direction, __u32 index, __u64 network)
+{
+#pragma clang loop unroll(disable)
+	for (__u32 probe = 0; probe < DEVICE_PROBES; probe++) {
+		__u32 place = (index + probe) % THROTTLE_DEVICES;
+		const struct throttle_device *device = &run.devices[direction & 1][place];
+
+		if (device->state == THROTTLE_DEVICE_NONE ||
+		    (device->index == index && device->network == network))
+			return place;
+	}
+	return -1;
+}
+
+/* That place; NULL where there is none. */
 static __always_inline struct throttle_device *device_place(enum throttle_direction direction, __u64 network,
 							    __u32 index)
 {
-	struct throttle_device *device;
+	int place = throttle_place(direction, index, network);
 
-#pragma clang loop unroll(disable)
-	for (__u32 probe = 0; probe < DEVICE_PROBES; probe++) {
-		device = &run.devices[direction][(index + probe) % THROTTLE_DEVICES];
-		if (device->state == THROTTLE_DEVICE_NONE ||
-		    (device->index == index && device->network == network))
-			return device;
-	}
-	return NULL;
+	return place < 0 ? NULL : &run.devices[direction][place % THROTTLE_DEVICES];
 }
 
 #endif

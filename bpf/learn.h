@@ -13,6 +13,7 @@
 
 #include "await.h"
 #include "device.h"
+#include "group.h"
 #include "maps.h"
 
 #define LEARN_PATIENCE_NS 1000000000 /* for a guard that doesn't get on */
@@ -81,9 +82,15 @@ __noinline int throttle_settled(struct __sk_buff *skb)
 	       bpf_ktime_get_ns() - device->since_ns > LEARN_PATIENCE_NS;
 }
 
+enum learn_way {
+	LEARN_POLICED = 0,
+	LEARN_LEADS = 1,
+	LEARN_EARLY = 2, /* its sender has sent much while the guard had to bound buffers */
+};
+
 /*
- * Whether the packet will be led to a queue at its device; the guard is told of one that does not so yet. A
- * global function, as above.
+ * Whether the packet will be led to a queue at its device (enum learn_way); the guard is told of one that
+ * doesn't so yet. A global function, as above.
  */
 __noinline int throttle_leads(struct __sk_buff *skb)
 {
@@ -92,21 +99,54 @@ __noinline int throttle_leads(struct __sk_buff *skb)
 	__u32 index = skb->ifindex;
 
 	if (!socket)
-		return false;
+		return LEARN_POLICED;
 	device = device_place(THROTTLE_UP, socket->network, index);
 	if (!device)
-		return false;
+		return LEARN_POLICED;
 	if (device->state == THROTTLE_DEVICE_NONE)
 		learn_tell(device, THROTTLE_UP, socket->network, index);
 	/* Somebody may have taken the program there away, or killed the guard, with which it goes. */
 	if (device->state != THROTTLE_DEVICE_LEADS || device->unseen > LEARN_MOST_UNSEEN)
-		return false;
+		return LEARN_POLICED;
 	device->unseen++;
 	if (skb->gso_segs <= 1 && socket->largest < skb->len)
 		socket->largest = skb->len;
-	if (await_is_behind() && !device_is_tcp(skb) && ++socket->early > AWAIT_EARLY)
-		await_queue(bpf_ktime_get_ns());
-	return true;
+	if (await_is_behind())
+		socket->early++;
+	return socket->early > AWAIT_EARLY && await_is_behind() ? LEARN_EARLY : LEARN_LEADS;
+}
+
+/*
+ * How far the schedule may be ahead of the clock for an upload to pass: at any distance where a queue holds
+ * it. There is none before what pacing can't reach needs one, which is asked for while there is still room
+ * for what comes until it is made. Then TCP waits, and leaves room for what can't, which may borrow some for
+ * that time. A global function, as above.
+ */
+__noinline __u64 throttle_most(struct __sk_buff *skb, __u64 now)
+{
+	__u64 burst = limit_of(THROTTLE_UP)->burst_ns;
+	__s64 lead = run.meter[THROTTLE_UP].tat - now;
+	bool is_near = lead > (__s64)(burst / 2);
+	bool is_tcp;
+	int way;
+
+	if (constants.grouped && group_is_near(THROTTLE_UP, now))
+		is_near = true;
+	if (!run.queue[THROTTLE_UP].in_use && !is_near)
+		return burst;
+	is_tcp = device_is_tcp(skb);
+	way = run.queue[THROTTLE_UP].in_use || !is_tcp ? throttle_leads(skb) : LEARN_POLICED;
+	if (way == LEARN_POLICED && !run.queue[THROTTLE_UP].is_awaited)
+		return burst;
+	if (way == LEARN_POLICED && is_tcp)
+		return burst / 4;
+	if (!is_tcp && (way == LEARN_EARLY || (way == LEARN_POLICED && lead > (__s64)burst)))
+		await_queue(now);
+	if (way != LEARN_POLICED)
+		return lead < LEARN_LONGEST_QUEUE_NS ? BUCKET_ALWAYS : burst;
+	/* By now there may be one. */
+	return run.queue[THROTTLE_UP].in_use && !run.queue[THROTTLE_UP].is_awaited ? BUCKET_ALWAYS
+										   : 2 * burst;
 }
 
 /* Whether that is so, told as cheaply as can be in the usual case; false where it can't be told so. */

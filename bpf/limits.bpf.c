@@ -10,7 +10,6 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "await.h"
 #include "bucket.h"
 #include "group.h"
 #include "learn.h"
@@ -71,24 +70,6 @@ static __always_inline bool is_exempt(struct __sk_buff *skb, enum throttle_direc
 	return true;
 }
 
-/*
- * Whether the packet waits in a queue on its way out. There is none before what pacing can't reach needs one:
- * that is asked for while there is still room for what comes until it is made.
- */
-static __always_inline bool is_queued(struct __sk_buff *skb, const struct throttle_limit *limit, __u64 now)
-{
-	__s64 lead = run.meter[THROTTLE_UP].tat - now;
-	bool is_near = lead > (__s64)(limit->burst_ns / 2);
-
-	if (!run.learns[THROTTLE_UP])
-		return false;
-	if (constants.grouped && group_is_near(THROTTLE_UP, now))
-		is_near = true;
-	if (!run.queue[THROTTLE_UP].in_use && (!is_near || device_is_tcp(skb)))
-		return false;
-	return throttle_leads(skb) && lead < LEARN_LONGEST_QUEUE_NS;
-}
-
 static __always_inline bool within_limit(struct __sk_buff *skb, enum throttle_direction direction,
 					 const struct packet *packet, __u32 wire_bytes)
 {
@@ -96,7 +77,6 @@ static __always_inline bool within_limit(struct __sk_buff *skb, enum throttle_di
 	struct throttle_meter *meter = &run.meter[direction];
 	__u32 bytes = limit->count_wire ? wire_bytes : packet->payload;
 	__u64 now, most;
-	bool queued;
 
 	/* The clock is the dearest part of all, so only packets that are charged read it. */
 	if (!bytes || (!limit->mult && !(constants.grouped && group_limit(direction)->mult)))
@@ -107,21 +87,15 @@ static __always_inline bool within_limit(struct __sk_buff *skb, enum throttle_di
 	meter->last_ns = now;
 	if (run.asleep)
 		wake_guard();
-	queued = direction == THROTTLE_UP && is_queued(skb, limit, now);
 	most = limit->burst_ns;
-	/* Until the queue is there, TCP waits, and leaves room for what can't, which may borrow some for that
-	 * time. */
-	if (direction == THROTTLE_UP && run.queue[THROTTLE_UP].is_awaited && !queued) {
-		if (!device_is_tcp(skb) && (__s64)(meter->tat - now) > (__s64)most) {
-			await_queue(now);
-			queued = is_queued(skb, limit, now);
-		}
-		most = device_is_tcp(skb) ? most / 4 : 2 * most;
-	}
-	if (queued)
-		most = BUCKET_ALWAYS;
+	/* Else there is nothing to be asked for. */
+	if (direction == THROTTLE_UP &&
+	    (run.queue[THROTTLE_UP].in_use || constants.grouped ||
+	     (__s64)(meter->tat - now) > (__s64)(most / 2)) &&
+	    run.learns[THROTTLE_UP])
+		most = throttle_most(skb, now);
 	/* Before the run's own bucket, which must not be charged for what the group refuses. */
-	if ((queued || !constants.grouped || group_has_room(direction, now)) &&
+	if ((most == BUCKET_ALWAYS || !constants.grouped || group_has_room(direction, now)) &&
 	    bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), most)) {
 		if (constants.grouped)
 			group_charge(direction, now, bytes);
