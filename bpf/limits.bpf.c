@@ -136,15 +136,22 @@ static __always_inline int witness(struct __sk_buff *skb, enum throttle_directio
 	return PASS;
 }
 
+/* Whether a packet is none of the run's. */
+static __always_inline bool is_others(struct __sk_buff *skb)
+{
+	return constants.is_guest && !device_socket(skb, false);
+}
+
 SEC("cgroup_skb/ingress")
 int throttle_down(struct __sk_buff *skb)
 {
 	struct packet packet;
 
-	if (is_exempt(skb, THROTTLE_DOWN))
+	if (is_others(skb) || is_exempt(skb, THROTTLE_DOWN))
 		return PASS;
-	if (!learns_nothing(skb))
-		throttle_settled(skb);
+	/* Until there is a queue, what came at full speed before the run may go on: it would lose much. */
+	if (!learns_nothing(skb) && !throttle_settled(skb) && constants.is_late)
+		return PASS;
 	if (passes(skb, &packet, THROTTLE_DOWN))
 		return PASS;
 	count_dropped(&packet, THROTTLE_DOWN);
@@ -212,7 +219,7 @@ int throttle_up(struct __sk_buff *skb)
 {
 	struct packet packet;
 
-	if (is_exempt(skb, THROTTLE_UP))
+	if (is_others(skb) || is_exempt(skb, THROTTLE_UP))
 		return PASS;
 	if (!learns_nothing(skb) && throttle_holds(skb)) {
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);

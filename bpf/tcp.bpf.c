@@ -55,6 +55,14 @@ static __always_inline void mark(struct bpf_sock_ops *ops)
 	note_network(ops, socket);
 }
 
+/* Whether a connection is none of the run's, or can't be told to be, as one that is only asked for. */
+static __always_inline bool is_others(struct bpf_sock_ops *ops)
+{
+	struct bpf_sock *sk = ops->sk;
+
+	return !sk || !bpf_sk_storage_get(&sockets, sk, 0, 0);
+}
+
 /* Whether the connection's peer is exempt; also of one that is asked for, which has no socket yet. */
 static __always_inline bool exempts_connection(struct bpf_sock_ops *ops)
 {
@@ -94,6 +102,8 @@ int throttle_calls(struct bpf_sock_ops *ops)
 	bool exempt =
 		constants.scope && ops->op <= BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && exempts_connection(ops);
 
+	if (constants.is_guest && is_others(ops))
+		return PASS;
 	if (ops->op == BPF_SOCK_OPS_TCP_CONNECT_CB || ops->op == BPF_SOCK_OPS_TCP_LISTEN_CB)
 		mark(ops);
 	if (constants.scope && ops->op >= BPF_SOCK_OPS_TCP_CONNECT_CB &&

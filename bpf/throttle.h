@@ -99,9 +99,12 @@ enum throttle_scope {
  * loaded: the verifier takes out all that a run has no use for.
  */
 struct throttle_constants {
-	__u32 scope;   /* enum throttle_scope */
-	__u32 grouped; /* whether the run's packets are charged to its group's budget, too */
-	__u32 retry;   /* jiffies after which a connection's first packet that was held is tried again */
+	__u32 scope;	/* enum throttle_scope */
+	__u32 grouped;	/* whether the run's packets are charged to its group's budget, too */
+	__u32 retry;	/* jiffies after which a connection's first packet that was held is tried again */
+	__u32 is_guest; /* whether its programs are on a cgroup that others are in: only marked sockets are
+			   the run's */
+	__u32 is_late;	/* whether the run came to what moved data already */
 	__u32 pad;
 	__u64 network; /* the cookie of throttle's network namespace; 0: sockets' can't be told here */
 };
@@ -234,8 +237,8 @@ struct throttle_socket {
 	__u32 is_sender;    /* whether it is counted among those whose uploads waited */
 	__u32 largest;	    /* bytes of its largest datagram that may have been sent in fragments */
 	__u32 early;	    /* packets that it sent while some sender's buffer wasn't bounded yet */
-	__u32 pad;
-	__u64 network; /* the cookie of its network namespace; 0: throttle's own */
+	__u32 own_pacing; /* what its user paced it at, where the run came later, in bytes a second; 0: not */
+	__u64 network;	  /* the cookie of its network namespace; 0: throttle's own */
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */

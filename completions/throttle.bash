@@ -15,7 +15,11 @@ _throttle_value() {
     -g | --group) mapfile -t COMPREPLY < <(compgen -W "$(_throttle_groups)" -- "$cur") ;;
     --stats) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$cur") ;;
     --user) mapfile -t COMPREPLY < <(compgen -u -- "$cur") ;;
-    --cgroup-parent) _filedir -d ;;
+    --cgroup-parent | --cgroup) _filedir -d ;;
+    -p | --pid) mapfile -t COMPREPLY < <(compgen -W "$(ps -eo pid= 2>/dev/null)" -- "$cur") ;;
+    --for) mapfile -t COMPREPLY < <(compgen -W '30s 10m 1h' -- "$cur") ;;
+    --unit) mapfile -t COMPREPLY < <(compgen -W "$(_throttle_units)" -- "$cur") ;;
+    --user-unit) mapfile -t COMPREPLY < <(compgen -W "$(_throttle_units --user)" -- "$cur") ;;
     --stats-file) _filedir ;;
     esac
 }
@@ -23,6 +27,11 @@ _throttle_value() {
 # The ids and names of live runs; only plain ones, as compgen -W expands what it is given.
 _throttle_runs() {
     "${words[0]}" list 2>/dev/null | awk 'NR > 1 { print $1; print $2 }' | grep -xE '[A-Za-z0-9._-]+'
+}
+
+_throttle_units() {
+    systemctl "$@" list-units --type=service,scope,slice --no-legend --plain 2>/dev/null | awk '{ print $1 }' |
+        grep -xE '[A-Za-z0-9@:._-]+'
 }
 
 _throttle_groups() {
@@ -65,7 +74,7 @@ _throttle_other() {
 _throttle() {
     local cur prev words cword i=1 option options=(
         --down --up --group --burst --count --scope --except --only --mode --linger --attach --cgroup-parent --name
-        --user --systemd --best-effort --progress --stats --stats-file --verbose --debug --quiet --help
+        --pid --cgroup --unit --user-unit --for --user --systemd --best-effort --progress --stats --stats-file --verbose --debug --quiet --help
     )
     _init_completion || return
     if [[ ${words[1]} == help ]] && ((cword > 1)); then
@@ -85,7 +94,7 @@ _throttle() {
             _command_offset $((i + 1))
             return
             ;;
-        -d | -u | -g | --down | --up | --group | --burst | --count | --scope | --except | --only | --mode | --linger | --attach | --cgroup-parent | --name | --user | --stats-file | --stats)
+        -d | -u | -g | --down | --up | --group | --burst | --count | --scope | --except | --only | --mode | --linger | --attach | --cgroup-parent | --name | -p | --pid | --cgroup | --unit | --user-unit | --for | --user | --stats-file | --stats)
             if [[ ${words[i + 1]} == '=' ]]; then
                 ((i++))
                 [[ $cur == '=' ]] && cur=

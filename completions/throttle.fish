@@ -10,7 +10,7 @@ function __throttle_command
             case --
                 set -e words[1]
                 break
-            case -d -u -g --down --up --group --burst --count --scope --except --only --mode --linger --attach --cgroup-parent --name --user --stats-file
+            case -d -u -g -p --down --up --group --pid --cgroup --unit --user-unit --for --burst --count --scope --except --only --mode --linger --attach --cgroup-parent --name --user --stats-file
                 set -q words[3]; or return 1
                 set -e words[1..2]
             case '-*'
@@ -108,6 +108,13 @@ complete -c throttle -n '__throttle_is set' -s g -l group -x -a '(__throttle_gro
 complete -c throttle -n __throttle_is_run -s d -l down -x -a $rates -d 'Limit downloads'
 complete -c throttle -n __throttle_is_run -s u -l up -x -a $rates -d 'Limit uploads'
 complete -c throttle -n __throttle_is_run -s g -l group -x -a '(__throttle_groups)' -d 'Share a budget with this group'
+complete -c throttle -n __throttle_is_run -s p -l pid -x -a '(__fish_complete_pids)' \
+    -d 'Limit this process instead of a command'
+complete -c throttle -n __throttle_is_run -l cgroup -x -a '(__fish_complete_directories)' \
+    -d 'Limit all that is in this cgroup'
+complete -c throttle -n __throttle_is_run -l unit -x -d 'Limit this unit of systemd'
+complete -c throttle -n __throttle_is_run -l user-unit -x -d 'Limit this unit of your own systemd'
+complete -c throttle -n __throttle_is_run -l for -x -a '30s 10m 1h' -d 'Limit what runs already for so long'
 complete -c throttle -n __throttle_is_run -l burst -x -a '200ms 500ms 1s' -d 'Unused time to catch up on'
 complete -c throttle -n __throttle_is_run -l count -x -a 'payload wire' -d 'What a limit counts'
 complete -c throttle -n __throttle_is_run -l scope -x -a 'all internet local' -d 'Which peers are limited'

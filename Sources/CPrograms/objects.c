@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "CPrograms.h"
 
-#if !__has_embed("../../build/bpf/maps.bpf.o") || !__has_embed("../../build/bpf/limits.bpf.o") ||       \
-	!__has_embed("../../build/bpf/limits-v2.bpf.o") ||                                              \
-	!__has_embed("../../build/bpf/limits-v3.bpf.o") || !__has_embed("../../build/bpf/tcp.bpf.o") || \
-	!__has_embed("../../build/bpf/download.bpf.o") || !__has_embed("../../build/bpf/upload.bpf.o")
+#if !__has_embed("../../build/bpf/maps.bpf.o") || !__has_embed("../../build/bpf/limits.bpf.o") ||         \
+	!__has_embed("../../build/bpf/limits-v2.bpf.o") ||                                                \
+	!__has_embed("../../build/bpf/limits-v3.bpf.o") || !__has_embed("../../build/bpf/tcp.bpf.o") ||   \
+	!__has_embed("../../build/bpf/download.bpf.o") || !__has_embed("../../build/bpf/upload.bpf.o") || \
+	!__has_embed("../../build/bpf/open.bpf.o")
 #error "the BPF objects are not built yet: run 'make bpf' first"
 #endif
 
@@ -29,6 +30,10 @@ _Alignas(8) static const unsigned char download[] = {
 };
 _Alignas(8) static const unsigned char upload[] = {
 #embed "../../build/bpf/upload.bpf.o"
+};
+
+_Alignas(8) static const unsigned char open[] = {
+#embed "../../build/bpf/open.bpf.o"
 };
 
 struct programs_object programs_maps(void)
@@ -58,4 +63,9 @@ struct programs_object programs_download(void)
 struct programs_object programs_upload(void)
 {
 	return (struct programs_object){upload, sizeof(upload)};
+}
+
+struct programs_object programs_open(void)
+{
+	return (struct programs_object){open, sizeof(open)};
 }

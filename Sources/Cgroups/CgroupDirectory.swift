@@ -23,11 +23,17 @@ package struct CgroupDirectory: ~Copyable, Sendable {
     }
 
     /// The cgroup that this process is in, wherever its file system is mounted.
-    package static func ofCaller() throws(SystemError) -> CgroupDirectory {
+    package static func ofCaller() throws(SystemError) -> CgroupDirectory { try at(pathOfCaller()) }
+
+    /// The cgroup that a process is in.
+    package init(of process: pid_t) throws(SystemError) {
+        self = try CgroupDirectory.at(CgroupDirectory.path(of: "\(process)"))
+    }
+
+    private static func at(_ cgroup: String) throws(SystemError) -> CgroupDirectory {
         let mountinfo = try attempting("read", "/proc/self/mountinfo") { () throws(Errno) in
             try readText("/proc/self/mountinfo")
         }
-        let cgroup = try pathOfCaller()
         for mount in CgroupMount.all(in: mountinfo) {
             guard let path = mount.path(of: cgroup) else { continue }
             // A mount can be hidden by a later one above it, as the one of /sys in `ip netns exec`.
@@ -37,13 +43,14 @@ package struct CgroupDirectory: ~Copyable, Sendable {
     }
 
     /// The path of this process in /proc/self/cgroup.
-    static func pathOfCaller() throws(SystemError) -> String {
-        let text = try attempting("read", "/proc/self/cgroup") { () throws(Errno) in
-            try readText("/proc/self/cgroup")
-        }
+    static func pathOfCaller() throws(SystemError) -> String { try path(of: "self") }
+
+    private static func path(of process: String) throws(SystemError) -> String {
+        let file = "/proc/\(process)/cgroup"
+        let text = try attempting("read", file) { () throws(Errno) in try readText(file) }
         guard let cgroup = cgroupPath(in: text) else {
             throw SystemError(
-                "find", "this process in /proc/self/cgroup", errno: .notSupported,
+                "find", "a cgroup in \(file)", errno: .notSupported,
                 hint: "the kernel has no cgroup v2 (CONFIG_CGROUPS)")
         }
         return cgroup
@@ -71,6 +78,10 @@ package struct CgroupDirectory: ~Copyable, Sendable {
         self.path = path
     }
 
+    package func copy() throws(SystemError) -> CgroupDirectory {
+        CgroupDirectory(try attempting("open", path) { () throws(Errno) in try descriptor.copy() }, path)
+    }
+
     /// The last part of the path.
     package var name: String { String(path[(path.lastIndex(of: "/").map(path.index(after:)) ?? path.startIndex)...]) }
 
@@ -81,6 +92,11 @@ package struct CgroupDirectory: ~Copyable, Sendable {
         else { return nil }
         let cut = path.lastIndex(of: "/") ?? path.startIndex
         return CgroupDirectory(up, cut == path.startIndex ? "/" : String(path[..<cut]))
+    }
+
+    /// Whether that is the same cgroup.
+    package func isSame(as other: borrowing CgroupDirectory) -> Bool {
+        CgroupDirectory.inode(descriptor) == CgroupDirectory.inode(other.descriptor)
     }
 
     /// The cgroups directly below.

@@ -176,6 +176,23 @@ extension RunCgroup {
         run.moveProcesses(to: base)
     }
 
+    /// Moves these processes into the run. Those that have ended are left out; so is what may not be moved, which is told.
+    package func take(_ processes: some Sequence<pid_t>) throws(SystemError) {
+        let procs = try attempting("open", run.path + "/cgroup.procs") { () throws(Errno) in
+            try Descriptor(opening: "cgroup.procs", in: run.descriptor.rawValue, O_WRONLY)
+        }
+        for process in processes {
+            do throws(Errno) {
+                try procs.write("\(process)")
+            } catch .noSuchProcess {
+                continue
+            } catch {
+                throw SystemError(
+                    "move", "process \(process) to \(run.path)", errno: error, hint: RunCgroup.hint(for: error))
+            }
+        }
+    }
+
     /// Takes our hands off: another process has the lock, too, and removes the cgroups.
     package mutating func leave() {
         isLeft = true

@@ -14,7 +14,7 @@ package struct RunCgroup: ~Copyable {
     /// `throttle-ID/run`, where the command starts.
     package let run: CgroupDirectory
     /// Where the run was made.
-    let base: CgroupDirectory
+    package let base: CgroupDirectory
     private let log: Logger
     var isLeft = false
 
@@ -53,9 +53,11 @@ package struct RunCgroup: ~Copyable {
     }
 
     /// Whether this process is in the cgroup of a run itself: that one counts what its command leaves behind.
-    package static var isCallerInside: Bool {
-        guard let path = try? CgroupDirectory.pathOfCaller() else { return false }
-        return path.split(separator: "/").contains { id(of: String($0)) != nil }
+    package static var isCallerInside: Bool { (try? CgroupDirectory.pathOfCaller()).flatMap(run(around:)) != nil }
+
+    /// The id of the innermost run that a cgroup is of, by its path; nil where there is none.
+    package static func run(around path: String) -> String? {
+        path.split(separator: "/").reversed().lazy.compactMap { id(of: String($0)) }.first
     }
 
     deinit {

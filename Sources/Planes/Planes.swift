@@ -34,17 +34,17 @@ package struct Planes: ~Copyable {
     private let run: NetworkPlanes.Identity
     private let log: Logger
 
-    /// Each device that the run uses gets its queue by `use`.
+    /// Each device that the run uses gets its queue by `use`. `members`: the cgroup of all that is limited.
     package init(
-        _ memory: RunMemory, _ mode: Mode, _ kernel: KernelVersion, _ cgroup: borrowing RunCgroup, _ log: Logger
-    ) throws(SystemError) {
-        let run = try attempting("open", cgroup.run.path) { () throws(Errno) in try cgroup.run.descriptor.copy() }
-        self.cgroup = CgroupDirectory(run, cgroup.run.path)
+        _ memory: RunMemory, _ mode: Mode, _ kernel: KernelVersion, _ run: borrowing RunCgroup,
+        members: consuming CgroupDirectory, _ log: Logger
+    ) {
+        cgroup = members
         self.memory = memory
         self.mode = mode
         self.kernel = kernel
         self.log = log
-        self.run = NetworkPlanes.Identity(id: cgroup.id, mark: 1 << UInt16(cgroup.depth % 16))
+        self.run = NetworkPlanes.Identity(id: run.id, mark: 1 << UInt16(run.depth % 16))
         follow()
     }
 

@@ -5,7 +5,7 @@ import Kernel
 /// What the command must find as the caller left it, though we change it for ourselves: its signals.
 /// Takes all catchable signals, so that none ends us before everything is undone.
 package struct Caller: ~Copyable {
-    let signals: Descriptor
+    package let signals: Descriptor
     let state: kernel_caller
 
     /// To be made first of all, while the process has one thread.

@@ -16,15 +16,19 @@ package final class RunMemory {
     package let burst: TimeSpan
     package let counting: Counting
 
-    /// Makes it, for programs that are loaded later.
+    /// Makes it, for programs that are loaded later. `isGuest`: whether they will be on a cgroup that others are in, too;
+    /// `isLate`: whether what they limit runs already.
     package init(
-        for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none
+        for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none,
+        isGuest: Bool = false, isLate: Bool = false
     ) throws(LoadError) {
         let object = try BPFObject(programs_maps())
         if case .shared(let descriptor) = budget { try object.use(descriptor, forMap: Map.group) }
         let isGrouped = if case .none = budget { false } else { true }
         // Earlier, the program for TCP's events can't tell them.
-        try object.declare(scope, isGrouped: isGrouped, hasNetworkCookies: kernel >= KernelVersion(5, 15))
+        try object.declare(
+            scope, isGrouped: isGrouped, isGuest: isGuest, isLate: isLate,
+            hasNetworkCookies: kernel >= KernelVersion(5, 15))
         try object.load()
         try object.fill(scope)
         shared = try SharedMemory<throttle_run>(of: object, Map.run)
@@ -349,6 +353,25 @@ extension RunMemory {
 
     /// Says that the buffers of so many are bounded, or can't be.
     package func noteBounded(_ senders: UInt32) { run.pointee.queue.1.bounded = senders }
+
+    /// Makes a socket the run's that was made before, by a descriptor of our own. `network`: the cookie of its network
+    /// namespace; 0 where that can't be told, or is throttle's own. `pacing`: the rates that it has for that, and had.
+    package func adopt(_ socket: CInt, network: UInt64, pacing: (rate: UInt64, own: UInt64)? = nil) {
+        var (key, value) = (socket, throttle_socket())
+        value.network = network
+        value.pacing_rate = pacing?.rate ?? 0
+        // From 4 GB/s on nothing is paced.
+        value.own_pacing = pacing.flatMap { UInt32(exactly: $0.own) } ?? 0
+        if network != 0 { run.pointee.has_strangers = 1 }
+        // One that has the mark keeps what it has.
+        _ = bpf_map_update_elem(maps.descriptor(of: "sockets"), &key, &value, UInt64(BPF_NOEXIST))
+    }
+
+    /// Whether it was the run's; it isn't any more.
+    package func release(_ socket: CInt) -> Bool {
+        var key = socket
+        return bpf_map_delete_elem(maps.descriptor(of: "sockets"), &key) == 0
+    }
 
     /// Bytes of the largest datagram that may have been sent in fragments by a socket that we have open; 0 where none was,
     /// nil where the socket isn't the run's.

@@ -50,12 +50,16 @@ package struct Scope: Sendable, Equatable {
 
 extension BPFObject {
     /// Tells the programs what they are for, before they are loaded.
-    func declare(_ scope: Scope, isGrouped: Bool, hasNetworkCookies: Bool) throws(LoadError) {
+    func declare(
+        _ scope: Scope, isGrouped: Bool, isGuest: Bool, isLate: Bool, hasNetworkCookies: Bool
+    ) throws(LoadError) {
         var constants = throttle_constants()
         if !scope.prefixes.isEmpty {
             constants.scope = (scope.limitsOthers ? THROTTLE_OTHERS_LIMITED : THROTTLE_OTHERS_EXEMPT).rawValue
         }
         constants.grouped = isGrouped ? 1 : 0
+        constants.is_guest = isGuest ? 1 : 0
+        constants.is_late = isLate ? 1 : 0
         constants.retry = UInt32(max(1, Host.ticksPerSecond / 250))
         constants.network = hasNetworkCookies ? Host.networkCookie ?? 0 : 0
         try set(constants, ofMap: Map.constants)

@@ -85,6 +85,8 @@ package struct Report: Sendable {
         package var id: String?
         /// How meter and police were attached.
         package var method: AttachMethod?
+        /// What ran before the run, in words; nil where that started a command.
+        package var attachedTo: String?
 
         package init(command: [String], name: String, mode: Mode, linger: Linger) {
             (self.command, self.name, self.mode, self.linger) = (command, name, mode, linger)

@@ -21,6 +21,7 @@ package struct ReportDocument: Codable, Sendable {
     package let planes: [String]
     package let shape_obstacle: String?
     package let attach_method: String?
+    package let attached_to: String?
     package let count: String
     package let burst_seconds: Double
     package let not_throttled: Bool
@@ -87,6 +88,7 @@ extension ReportDocument {
         planes = report.planes.map(\.rawValue).sorted()
         shape_obstacle = report.obstacle
         attach_method = report.subject.method?.rawValue
+        attached_to = report.subject.attachedTo
         count = report.down.counting.rawValue
         burst_seconds = report.burst.seconds
         not_throttled = !report.reasons.isEmpty

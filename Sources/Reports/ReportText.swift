@@ -18,11 +18,20 @@ extension Report {
     }
 
     private var outcomeText: String {
-        switch outcome {
+        if let target = subject.attachedTo { return attachedText(target) }
+        return switch outcome {
         case .exited(let code): "exited with status \(code)"
         case .killed(let signal): "killed by signal \(signal)"
         case .notExecuted(let error): "not executed (\(error))"
         case nil: "running"
+        }
+    }
+
+    private func attachedText(_ target: String) -> String {
+        switch outcome {
+        case .exited: "attached to \(target), left"
+        case .killed(let signal): "attached to \(target), left by signal \(signal)"
+        case .notExecuted, nil: "attached to \(target)"
         }
     }
 

@@ -27,11 +27,11 @@ extension Limiter {
     /// Attaches meter and police. Returns how that was possible.
     static func attachMeters(
         _ attachments: inout Attachments, _ programs: borrowing ProgramSet, _ cgroup: borrowing RunCgroup,
-        _ plan: RunPlan, _ log: Logger
+        _ whole: borrowing CgroupDirectory?, _ plan: RunPlan, _ log: Logger
     ) throws(SetupError) -> AttachMethod {
         var method = AttachMethod.link
         for direction in Direction.allCases {
-            method = try attachToRun(.meter(direction), &attachments, programs, cgroup, plan.attach)
+            method = try attachToRun(.meter(direction), &attachments, programs, cgroup, whole, plan)
             for (path, program) in nearestPrograms(above: cgroup, Hook.meter(direction).attachType)
             where program.mode == .override {
                 log.warning(
@@ -47,13 +47,22 @@ extension Limiter {
     /// Attaches what knows the run's sockets, which the guard has loaded. Without it, police holds the limits.
     static func attachTCP(
         _ attachments: inout Attachments, _ programs: borrowing LentPrograms, _ cgroup: borrowing RunCgroup,
-        _ method: AttachMethod, _ memory: RunMemory, _ log: Logger
+        _ whole: borrowing CgroupDirectory?, _ plan: RunPlan, _ method: AttachMethod, _ memory: RunMemory, _ log: Logger
     ) {
         // The guard says why.
         if !programs.areAll { return }
         do {
             for hook in TCPPrograms.hooks {
-                try attachments.attach(hook, of: programs, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
+                switch whole {
+                case .some(let whole):
+                    try attachments.attach(hook, of: programs, to: whole.descriptor, at: whole.path, by: method)
+                case nil where plan.target.isInBase(hook):
+                    try attachments.attach(
+                        hook, of: programs, to: cgroup.base.descriptor, at: cgroup.base.path, by: method)
+                case nil:
+                    try attachments.attach(
+                        hook, of: programs, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
+                }
             }
             memory.hasTCP = true
         } catch {
@@ -63,10 +72,17 @@ extension Limiter {
 
     private static func attachToRun(
         _ hook: Hook, _ attachments: inout Attachments, _ programs: borrowing ProgramSet,
-        _ cgroup: borrowing RunCgroup, _ choice: AttachChoice
+        _ cgroup: borrowing RunCgroup, _ whole: borrowing CgroupDirectory?, _ plan: RunPlan
     ) throws(SetupError) -> AttachMethod {
         do {
-            return try attach(hook, &attachments, programs, cgroup.run, choice)
+            // What isn't a link would outlive us on a cgroup that isn't the run's own.
+            switch whole {
+            case .some(let whole): return try attach(hook, &attachments, programs, whole, .link)
+            case nil where plan.target.isInBase(hook):
+                return try attach(hook, &attachments, programs, cgroup.base, .link)
+            case nil: break
+            }
+            return try attach(hook, &attachments, programs, cgroup.run, plan.attach)
         } catch {
             throw explain(error, cgroup, hook.attachType)
         }

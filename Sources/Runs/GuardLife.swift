@@ -51,7 +51,7 @@ struct GuardLife {
         _ base: borrowing CgroupDirectory, _ records: RecordDirectory?
     ) throws(SystemError) -> RunHold? {
         switch try channel.receive() {
-        case .take(let handover): return try RunHold(inheriting: handover, base, records, log)
+        case .take(let handover): return try RunHold(inheriting: handover, plan.target, base, records, log)
         case .end:
             // It may wait for our last word before it undoes what it did.
             channel.hangUp()
@@ -70,7 +70,7 @@ struct GuardLife {
         if !memory.hasTCP { return nil }
         do {
             if !learns { throw SystemError("watch", "the run's packets", errno: .noMemory) }
-            return try Planes(memory, plan.mode, kernel, hold.cgroup, log)
+            return Planes(memory, plan.mode, kernel, hold.cgroup, members: try hold.members(), log)
         } catch {
             memory.obstruct(error, log)
             return nil

@@ -28,6 +28,8 @@ struct GuardLoop: ~Copyable {
     private var restedAt: UInt64 = 0
     /// Whether what the first queue needs is loaded, or was tried to be.
     private var isPrepared = false
+    /// Whether throttle is gone.
+    private var isAlone = false
     /// When it last looked whether other network namespaces are still the run's.
     private var lookedAround: UInt64 = 0
 
@@ -59,6 +61,7 @@ struct GuardLoop: ~Copyable {
 
     /// Takes down what throttle doesn't.
     mutating func stop() {
+        if isAlone && !life.plan.target.isCommand { hold.giveBack(OpenSockets(memory, life.kernel, log)) }
         planes?.drain()
         life.member?.leave()
         planes?.stop()
@@ -68,8 +71,7 @@ struct GuardLoop: ~Copyable {
     /// Goes on until throttle ends the run; or until nothing runs any more, where it has left the run to us or was killed.
     mutating func run() {
         enum Event { case line, devices, control, traffic, cgroup }
-        var isAlone = false
-        while !isAlone || events.isPopulated {
+        while !isAlone || (life.plan.target.isCommand && events.isPopulated) {
             sleepIfQuiet()
             var poller = Poller<Event>()
             if isAlone {

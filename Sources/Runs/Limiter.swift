@@ -2,6 +2,7 @@ import Cgroups
 import Glibc
 import Kernel
 import Logging
+import Planes
 import Processes
 import Programs
 import Reports
@@ -19,7 +20,10 @@ package struct Limiter: ~Copyable {
     package init(_ plan: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
-        let base = try Limiter.base(plan, log)
+        let base =
+            if case .processes(let processes) = plan.target { try Limiter.base(of: processes, plan, log) } else {
+                try Limiter.base(plan, log)
+            }
         let records = Limiter.records(log)
         var entry = try GroupEntry(plan, from: base.path, records)
         let memory = try Limiter.makeMemory(plan, kernel, entry, log)
@@ -28,6 +32,12 @@ package struct Limiter: ~Copyable {
         let line = GuardLine(
             to: try Limiter.startGuard(plan, command, kernel, memory, base, records, member, log))
         let programs = try Limiter.load(kernel, memory, log)
+        let whole: CgroupDirectory?
+        do throws(SystemError) {
+            whole = try plan.target.wholeCgroup()
+        } catch {
+            throw SetupError(error)
+        }
         let cgroup: RunCgroup
         do {
             cgroup = try RunCgroup(in: base, log: log)
@@ -38,13 +48,30 @@ package struct Limiter: ~Copyable {
         // Others find the run from now on.
         entry = nil
         var attachments = Attachments(log: log)
-        memory.hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
-        let method = try Limiter.attachMeters(&attachments, programs, cgroup, plan, log)
-        if let guardProcess = line.guardProcess {
-            Limiter.attachTCP(&attachments, guardProcess.takePrograms(), cgroup, method, memory, log)
+        if !plan.target.isCgroup {
+            memory.hasWitness = try Limiter.attachWitness(&attachments, programs, cgroup, plan.attach, log)
         }
-        let hold = RunHold(cgroup, record, attachments, method)
-        try Limiter.handOver(hold, to: line.guardProcess, plan, memory, log)
+        // Before anything of theirs is charged.
+        let sockets = OpenSockets(memory, kernel, log)
+        let open = Limiter.processes(whole)
+        if !open.isEmpty { sockets.adopt(open) }
+        let method: AttachMethod
+        do {
+            method = try Limiter.attachMeters(&attachments, programs, cgroup, whole, plan, log)
+        } catch {
+            sockets.release(open)
+            throw error
+        }
+        if let guardProcess = line.guardProcess {
+            Limiter.attachTCP(&attachments, guardProcess.takePrograms(), cgroup, whole, plan, method, memory, log)
+        }
+        let hold = RunHold(cgroup, whole, record, attachments, method)
+        do {
+            try Limiter.handOver(hold, to: line.guardProcess, plan, memory, log)
+        } catch {
+            sockets.release(open)
+            throw error
+        }
         self.line = line
         self.hold = hold
         self.member = member
@@ -52,6 +79,41 @@ package struct Limiter: ~Copyable {
     }
 
     deinit { guardProcess?.end() }
+
+    private static func processes(_ whole: borrowing CgroupDirectory?) -> [pid_t] {
+        switch whole {
+        case .some(let whole): whole.allProcesses
+        case nil: []
+        }
+    }
+
+    /// Makes processes that run already the run's, with all that they have started.
+    func take(_ roots: [pid_t]) throws(SetupError) {
+        do throws(SystemError) {
+            // Again while there are new ones: a process may fork while it is being moved.
+            var taken: Set<pid_t> = []
+            for _ in 0..<100 {
+                let new = processTree(roots).subtracting(taken).filter { isMovable($0) }
+                if new.isEmpty { break }
+                try hold.cgroup.take(new)
+                taken.formUnion(new)
+            }
+        } catch {
+            throw SetupError(error)
+        }
+    }
+
+    /// Makes what its processes have open the run's.
+    func adopt(_ sockets: OpenSockets) { sockets.adopt(hold.processes) }
+
+    /// What is in another cgroup than those that were named couldn't be put back there, and isn't limited.
+    private func isMovable(_ process: pid_t) -> Bool {
+        guard let cgroup = try? CgroupDirectory(of: process) else { return false }
+        return cgroup.isSame(as: hold.cgroup.base)
+    }
+
+    /// Gives back what ran before the run, as it was.
+    func giveBack(_ sockets: OpenSockets) { hold.giveBack(sockets) }
 
     /// nil where there never was one.
     var guardProcess: GuardProcess? { line.guardProcess }
@@ -69,13 +131,18 @@ package struct Limiter: ~Copyable {
         hold.report(subject, memory, member)
     }
 
+    /// What tells when the run has no process any more.
+    func events() throws(SystemError) -> CgroupEvents {
+        let members = try hold.members()
+        return try attempting("wait for", members.path) { () throws(Errno) in try members.events() }
+    }
+
     /// How many processes the run has.
     var population: Int { hold.cgroup.run.population }
 
     /// Waits until none is left, or a signal comes that would end us: that goes to all of them.
     func waitUntilEmpty(as caller: borrowing Caller) throws(SystemError) {
-        let path = hold.cgroup.run.path
-        let events = try attempting("wait for", path) { () throws(Errno) in try hold.cgroup.run.events() }
+        let events = try events()
         while events.isPopulated {
             if let signal = try caller.awaitChange(of: events.descriptor) {
                 return hold.cgroup.run.send(signal)

@@ -7,9 +7,9 @@ import Reports
 
 /// One command under its limits, from set-up to report.
 package struct Run {
-    private let plan: RunPlan
-    private let command: Command
-    private let log: Logger
+    let plan: RunPlan
+    let command: Command
+    let log: Logger
 
     /// Does nothing yet. `log` hears what is done, and what goes wrong.
     package init(_ plan: RunPlan, _ command: Command, log: Logger) {
@@ -20,6 +20,7 @@ package struct Run {
 
     /// Runs the command to its end. When this returns or throws, nothing of the run is left on the system.
     package func execute(as caller: borrowing Caller) throws(SetupError) -> (Outcome, Report) {
+        if !plan.target.isCommand { return try limitTarget(as: caller) }
         let started = try start(as: caller)
         do throws(SystemError) {
             return try follow(started, as: caller)
@@ -102,7 +103,7 @@ package struct Run {
     }
 
     /// What has passed, as the limits count it.
-    private func flows(_ limiter: borrowing Limiter) -> [ProgressLine.Flow] {
+    func flows(_ limiter: borrowing Limiter) -> [ProgressLine.Flow] {
         Direction.allCases.map { direction in
             ProgressLine.Flow(
                 bytes: limiter.memory.counters(direction).passedBytes(plan.counting),

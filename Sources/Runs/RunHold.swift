@@ -2,6 +2,7 @@ import Cgroups
 import Glibc
 import Kernel
 import Logging
+import Planes
 import Programs
 import Records
 import Reports
@@ -14,14 +15,17 @@ struct RunHold: ~Copyable {
     private var attachments: Attachments
     private var record: RecordFile?
     private(set) var cgroup: RunCgroup
+    /// What is limited as a whole; nil where that is the run's own cgroup.
+    private let whole: CgroupDirectory?
     /// How programs were attached.
     let method: AttachMethod
 
     /// What this process made.
     init(
-        _ cgroup: consuming RunCgroup, _ record: consuming RecordFile?, _ attachments: consuming Attachments,
-        _ method: AttachMethod
+        _ cgroup: consuming RunCgroup, _ whole: consuming CgroupDirectory?, _ record: consuming RecordFile?,
+        _ attachments: consuming Attachments, _ method: AttachMethod
     ) {
+        self.whole = whole
         self.attachments = attachments
         self.record = record
         self.cgroup = cgroup
@@ -30,8 +34,8 @@ struct RunHold: ~Copyable {
 
     /// What another process made below `base`.
     init(
-        inheriting handover: consuming Handover, _ base: borrowing CgroupDirectory, _ records: RecordDirectory?,
-        _ log: Logger
+        inheriting handover: consuming Handover, _ target: Target, _ base: borrowing CgroupDirectory,
+        _ records: RecordDirectory?, _ log: Logger
     ) throws(SystemError) {
         guard let lock = handover.takeFirst(), let copy = try? base.descriptor.copy() else {
             throw SystemError("take over", "the run", errno: .invalidArgument)
@@ -43,7 +47,8 @@ struct RunHold: ~Copyable {
             record = try RecordFile(sharing: lock, named: name, in: records)
         }
         let method = handover.method
-        self.init(cgroup, record, Attachments(sharing: handover.takeRest()), method)
+        let whole = try target.wholeCgroup()
+        self.init(cgroup, whole, record, Attachments(sharing: handover.takeRest()), method)
     }
 
     /// Gives another process, at the other end of a socket, its part in all this.
@@ -84,6 +89,28 @@ struct RunHold: ~Copyable {
                 down: memory.asked.down.bytesPerSecond, up: memory.asked.up.bytesPerSecond,
                 otherNamespaces: memory.otherNetworks)
         case nil: break
+        }
+    }
+
+    /// Gives back what ran before the run, as it was.
+    func giveBack(_ sockets: OpenSockets) {
+        sockets.release(processes)
+        _ = cgroup.release()
+    }
+
+    /// All that are limited.
+    var processes: [pid_t] {
+        switch whole {
+        case .some(let whole): whole.allProcesses
+        case nil: cgroup.run.allProcesses
+        }
+    }
+
+    /// Where they are: a copy.
+    func members() throws(SystemError) -> CgroupDirectory {
+        switch whole {
+        case .some(let whole): try whole.copy()
+        case nil: try cgroup.run.copy()
         }
     }
 

@@ -13,6 +13,9 @@ package enum AttachChoice: String, Sendable, CaseIterable {
 
 /// Everything that a run was asked for, checked before anything on the system is touched.
 package struct RunPlan: Sendable {
+    package var target = Target.command
+    /// How long to limit what runs already; nil: until it ends.
+    package var duration: TimeSpan?
     /// What is asked for at first; in a group, the run may get less.
     package var rates = Rates.unlimited
     /// How much unused time may be caught up on; covers TCP's minimum retransmission timeout of 200 ms.
@@ -42,6 +45,8 @@ package struct RunPlan: Sendable {
 
     /// What a report on it is about, as far as that is known before it runs.
     func subject(_ command: Command) -> Report.Subject {
-        Report.Subject(command: command.words, name: name ?? command.words[0], mode: mode, linger: linger)
+        var subject = Report.Subject(command: command.words, name: name ?? command.words[0], mode: mode, linger: linger)
+        subject.attachedTo = target.described
+        return subject
     }
 }

@@ -1,4 +1,5 @@
 import Cgroups
+import Glibc
 import Kernel
 import Logging
 import Processes
@@ -18,6 +19,13 @@ extension Limiter {
             plan.sweep.cgroups(base, log)
             return base
         }
+    }
+
+    /// The cgroup that processes are in which run already.
+    static func base(of processes: [pid_t], _ plan: RunPlan, _ log: Logger) throws(SetupError) -> CgroupDirectory {
+        let base = try Target.cgroup(of: processes)
+        plan.sweep.cgroups(base, log)
+        return base
     }
 
     /// Where runs are recorded. Without it, the limit still holds.
@@ -57,7 +65,9 @@ extension Limiter {
         _ plan: RunPlan, _ kernel: KernelVersion, _ entry: GroupEntry?, _ log: Logger
     ) throws(SetupError) -> RunMemory {
         do throws(LoadError) {
-            return try RunMemory(for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none)
+            return try RunMemory(
+                for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none,
+                isGuest: plan.target.isGuest, isLate: !plan.target.isCommand)
         } catch {
             throw failed(error, log)
         }

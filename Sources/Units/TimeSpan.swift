@@ -6,13 +6,16 @@ package struct TimeSpan: Equatable, Sendable {
         self.nanoseconds = nanoseconds
     }
 
-    /// Reads `200ms`, `1.5s` or `500us`.
+    /// Reads `200ms`, `1.5s`, `500us`, `10m` or `2h`.
     package init(_ text: String) throws(InvalidQuantity) {
-        let scales: [Substring: UInt64] = ["us": 1_000, "ms": 1_000_000, "s": 1_000_000_000]
+        let scales: [Substring: UInt64] = [
+            "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000,
+        ]
         guard let (number, unit) = Decimal.read(from: lowercasedASCII(text)[...]), let scale = scales[unit],
             let value = number.scaled(by: scale, over: 1)
         else {
-            throw InvalidQuantity(description: "'\(text)' is not a time: give a number with us, ms or s, such as 200ms")
+            throw InvalidQuantity(
+                description: "'\(text)' is not a time: give a number with us, ms, s, m or h, such as 200ms")
         }
         nanoseconds = value
     }

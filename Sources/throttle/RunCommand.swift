@@ -8,7 +8,7 @@ struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run",
         abstract: "Run a command with limited bandwidth.",
-        usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...]",
+        usage: "throttle [run] [--down RATE] [--up RATE] [options] [--] COMMAND [ARGUMENT ...] | -p PID | --unit NAME",
         discussion: """
             RATE is in bytes per second (50k, 1.5M, 512KiB/s), in bits (800kbit), or 'unlimited'. The exit \
             status is the command's own; 125: throttle itself failed, 126: the command can't be executed, \
@@ -16,6 +16,7 @@ struct RunCommand: ParsableCommand {
             """)
 
     @OptionGroup(title: "Limits") var limits: LimitOptions
+    @OptionGroup(title: "What runs already") var target: TargetOptions
     @OptionGroup(title: "Peers") var peers: ScopeOptions
     @OptionGroup(title: "Setting up") var setup: SetupOptions
     @OptionGroup(title: "Reporting") var reporting: ReportingOptions
@@ -30,7 +31,14 @@ struct RunCommand: ParsableCommand {
             if first == "--version" { throw CleanExit.message(version) }
             throw ValidationError("Unknown option '\(first)'. A command that starts with '-' goes after '--'.")
         }
-        if commandWords == 0 { throw ValidationError("No command to run. It follows the options, or '--'.") }
+        if target.value == .command {
+            if commandWords == 0 { throw ValidationError("No command to run. It follows the options, or '--'.") }
+        } else {
+            if commandWords > 0 { throw ValidationError("Either a command, or what runs already: not both.") }
+            if let option = setup.forCommand {
+                throw ValidationError("\(option) goes with a command, not with what runs already.")
+            }
+        }
         _ = try plan()
     }
 
@@ -50,6 +58,8 @@ struct RunCommand: ParsableCommand {
         plan.progress = reporting.progress
         plan.cgroupParent = setup.cgroupParent
         plan.name = setup.name
+        plan.target = target.value
+        plan.duration = target.duration
         plan.bestEffort = setup.bestEffort
         return plan
     }
@@ -61,7 +71,8 @@ struct RunCommand: ParsableCommand {
         let output = try reporting.openOutput()
         let log = Logger(label: "throttle", level: reporting.logLevel)
         let caller = try Caller()
-        let run = Run(try plan(), Command(lastWords: commandWords, as: account), log: log)
+        let command = target.value.words.map(Command.init(words:)) ?? Command(lastWords: commandWords, as: account)
+        let run = Run(try plan(), command, log: log)
         let (outcome, report) = try run.execute(as: caller)
         if case .notExecuted(let error) = outcome {
             log.error("can't execute '\(report.subject.command[0])': \(error)")

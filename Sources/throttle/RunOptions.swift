@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Kernel
 import Logging
 import Programs
@@ -58,6 +59,61 @@ struct LimitOptions: ParsableArguments {
     }
 }
 
+/// What `run` limits instead of a command.
+struct TargetOptions: ParsableArguments {
+    @Option(
+        name: [.customLong("pid"), .customShort("p", allowingJoined: true)], parsing: .unconditionalSingleValue,
+        help: ArgumentHelp(
+            "Limit this process, and what it has started, instead of a command; also several.", valueName: "pid"),
+        transform: { try TargetOptions.process($0) })
+    var processes: [Int32] = []
+
+    @Option(
+        help: ArgumentHelp("Limit all that is in this cgroup.", valueName: "directory"), completion: .directory)
+    var cgroup: String?
+
+    @Option(help: ArgumentHelp("Limit this unit of systemd's.", valueName: "name"))
+    var unit: String?
+
+    @Option(help: ArgumentHelp("Limit this unit of your own systemd's.", valueName: "name"))
+    var userUnit: String?
+
+    @Option(
+        name: .customLong("for"),
+        help: ArgumentHelp("Limit it for so long, such as 10m (default: until it ends).", valueName: "time"),
+        transform: { try TargetOptions.duration($0) })
+    var duration: TimeSpan?
+
+    func validate() throws {
+        if duration != nil && value == .command {
+            throw ValidationError("--for goes with what runs already; a command is ended by timeout(1)")
+        }
+        if [!processes.isEmpty, cgroup != nil, unit != nil, userUnit != nil].count(where: { $0 }) > 1 {
+            throw ValidationError("Give one of -p, --cgroup, --unit and --user-unit.")
+        }
+        if let name = unit ?? userUnit, name.isEmpty || name.contains("/") || name.hasPrefix(".") {
+            throw ValidationError("'\(name)' is not the name of a unit")
+        }
+    }
+
+    var value: Target {
+        if !processes.isEmpty { return .processes(processes) }
+        if let cgroup { return .cgroup(cgroup.absolutePath) }
+        return unit.map { .unit($0, isUsers: false) } ?? userUnit.map { .unit($0, isUsers: true) } ?? .command
+    }
+
+    private static func process(_ text: String) throws -> Int32 {
+        guard let pid = Int32(text), pid > 0 else { throw ValidationError("'\(text)' is not a process ID") }
+        return pid
+    }
+
+    private static func duration(_ text: String) throws -> TimeSpan {
+        let duration = try valid(text, TimeSpan.init)
+        if duration.nanoseconds == 0 { throw ValidationError("'\(text)' is no time at all") }
+        return duration
+    }
+}
+
 /// How `run` sets a run up, and as whom.
 struct SetupOptions: ParsableArguments {
     @Option(help: "How downloads are limited.")
@@ -89,6 +145,16 @@ struct SetupOptions: ParsableArguments {
 
     @Flag(help: "Run without limits, with a warning, where they can't be set up.")
     var bestEffort = false
+
+    /// One that was given and that only a command has a use for.
+    var forCommand: String? {
+        let given = [
+            ("--user", user != nil), ("--systemd", systemd), ("--best-effort", bestEffort),
+            ("--cgroup-parent", cgroupParent != nil), ("--linger", linger != .keep),
+            ("--attach legacy", attach == .legacy),
+        ]
+        return given.first { $0.1 }?.0
+    }
 
     private static func name(_ text: String) throws -> String {
         guard text.isPlainName else {
@@ -172,3 +238,12 @@ extension Counting: ExpressibleByArgument {}
 extension AttachChoice: ExpressibleByArgument {}
 extension Mode: ExpressibleByArgument {}
 extension Linger: ExpressibleByArgument {}
+
+extension String {
+    /// As a path from the root: the guard isn't where we are.
+    fileprivate var absolutePath: String {
+        guard !hasPrefix("/"), let folder = getcwd(nil, 0) else { return self }
+        defer { free(folder) }
+        return String(cString: folder) + "/" + self
+    }
+}

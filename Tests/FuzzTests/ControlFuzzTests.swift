@@ -93,7 +93,7 @@ private final class Line {
     func inherit(in base: borrowing CgroupDirectory) -> Bool {
         do {
             switch try Channel(descriptor: ends[1]).receive() {
-            case .take(let handover): _ = try RunHold(inheriting: handover, base, nil, .silent)
+            case .take(let handover): _ = try RunHold(inheriting: handover, .command, base, nil, .silent)
             case .end: return false
             case nil: return false
             }

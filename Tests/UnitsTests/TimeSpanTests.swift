@@ -6,20 +6,20 @@ import Units
         arguments: [
             ("200ms", 200_000_000), ("200MS", 200_000_000), ("1.5s", 1_500_000_000), ("500us", 500_000),
             ("60S", 60_000_000_000), ("0.0015us", 2), ("1.5us", 1500), ("0s", 0),
-            ("18446744073.709551615s", UInt64.max),
+            ("18446744073.709551615s", UInt64.max), ("10m", 600_000_000_000), ("1.5h", 5_400_000_000_000),
         ] as [(String, UInt64)])
     func `a time is read exactly`(text: String, nanoseconds: UInt64) throws {
         #expect(try TimeSpan(text) == TimeSpan(nanoseconds: nanoseconds))
     }
 
     @Test(arguments: [
-        "", "200", "ms", "s", "-1s", "+1s", "1e3ms", "1.ms", ".5s", "200 ms", "5m", "5h", "5ns", "5sec", "inf", "nan",
+        "", "200", "ms", "s", "-1s", "+1s", "1e3ms", "1.ms", ".5s", "200 ms", "5d", "5min", "5ns", "5sec", "inf", "nan",
         "٢٠٠ms", "18446744073709551615s", "18446744073.709551616s",
     ])
     func `junk is refused with what was read and what is accepted`(text: String) {
         let error = #expect(throws: InvalidQuantity.self) { try TimeSpan(text) }
         #expect(
-            error?.description == "'\(text)' is not a time: give a number with us, ms or s, such as 200ms")
+            error?.description == "'\(text)' is not a time: give a number with us, ms, s, m or h, such as 200ms")
     }
 
     @Test func `seconds are a fraction`() {

@@ -27,4 +27,7 @@ struct programs_object programs_tcp(void);
 struct programs_object programs_download(void);
 struct programs_object programs_upload(void);
 
+/* Those for connections that are open already. */
+struct programs_object programs_open(void);
+
 #endif

@@ -44,6 +44,7 @@ struct Stats: Decodable {
     let planes: [String]
     let shape_obstacle: String?
     let attach_method: String?
+    let attached_to: String?
     let count: String
     let not_throttled: Bool
     let left_behind: Int
