@@ -142,6 +142,14 @@ static __always_inline bool is_others(struct __sk_buff *skb)
 	return constants.is_guest && !device_socket(skb, false);
 }
 
+/* Whether its socket was made before the run came: no witness sees those. */
+static __always_inline bool is_adopted(struct __sk_buff *skb)
+{
+	struct throttle_socket *socket = device_socket(skb, false);
+
+	return socket && socket->is_adopted;
+}
+
 SEC("cgroup_skb/ingress")
 int throttle_down(struct __sk_buff *skb)
 {
@@ -150,7 +158,7 @@ int throttle_down(struct __sk_buff *skb)
 	if (is_others(skb) || is_exempt(skb, THROTTLE_DOWN))
 		return PASS;
 	/* Until there is a queue, what came at full speed before the run may go on: it would lose much. */
-	if (!learns_nothing(skb) && !throttle_settled(skb) && constants.is_late)
+	if (!learns_nothing(skb) && !throttle_settled(skb) && constants.is_late && is_adopted(skb))
 		return PASS;
 	if (passes(skb, &packet, THROTTLE_DOWN))
 		return PASS;

@@ -22,7 +22,12 @@ package struct OpenSockets {
     /// Makes those of these processes the run's. Those that it has already stay so.
     package func adopt(_ processes: [pid_t]) {
         var sending = 0
-        each(of: processes) { sending += $0.hasSentTCP ? 1 : 0 }
+        if let failure = each(of: processes, { sending += $0.hasSentTCP ? 1 : 0 }) {
+            log.warning("what is open already is not limited, or not in a queue: \(failure)")
+        }
+        if kernel < KernelVersion(6, 12) {
+            log.info("connections that are open are paced at one rate, without window: that takes Linux 6.12")
+        }
         let own = Host.networkCookie ?? 0
         let pacing = memory.rates.up.bytesPerSecond.map { max(1, $0 / UInt64(max(sending, 1))) }
         each(of: processes) { socket in
@@ -37,12 +42,17 @@ package struct OpenSockets {
         iterate(.enter, processes)
     }
 
-    /// Each socket once.
-    private func each(of processes: [pid_t], _ body: (borrowing Descriptor) -> Void) {
+    /// Each socket once. Returns why some couldn't be reached.
+    @discardableResult
+    private func each(of processes: [pid_t], _ body: (borrowing Descriptor) -> Void) -> SystemError? {
         var seen: Set<UInt64> = []
+        var failure: SystemError?
         for process in processes {
-            forEachSocket(of: process, isWanted: { seen.insert($0).inserted }) { socket, _ in body(socket) }
+            let refused = forEachSocket(of: process, isWanted: { seen.insert($0).inserted }) { socket, _ in body(socket)
+            }
+            failure = failure ?? refused
         }
+        return failure
     }
 
     /// Gives those that are the run's back what they had: all of these processes', whenever they were made.

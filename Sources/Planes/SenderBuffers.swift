@@ -21,11 +21,14 @@ struct SenderBuffers {
     }
 
     private var bounded: [UInt64: Size] = [:]
+    /// Whose they are: what runs already may have left the run when it is given back.
+    private var processes: [pid_t] = []
     /// Inodes of other sockets.
     private var others: Set<UInt64> = []
 
     /// Bounds those of these processes, for a rate in bytes a second. `isFirst`: before any of them waits, so that each may.
     mutating func bound(_ processes: [pid_t], _ rate: UInt64, _ memory: RunMemory, isFirst: Bool) {
+        self.processes = processes
         let sockets = find(processes)
         let active = isFirst ? sockets.count : sockets.count { kernel_waiting_bytes($0.value.rawValue) > 0 }
         let wanted = Double(rate) * SenderBuffers.wait * SenderBuffers.overhead / Double(max(active, 1))
@@ -45,7 +48,7 @@ struct SenderBuffers {
     /// Gives them back what they had.
     mutating func release(_ processes: [pid_t]) {
         if bounded.isEmpty { return }
-        for (inode, socket) in find(processes) {
+        for (inode, socket) in find(Array(Set(processes + self.processes))) {
             if let size = bounded[inode], socket.sendBuffer == size.ours { socket.setSendBuffer(size.own) }
         }
         bounded = [:]

@@ -1,21 +1,33 @@
 import CKernel
 import Glibc
 import Kernel
+import SystemPackage
 
 /// Calls `body` with each socket of an Internet protocol that a process has open, and its inode: with a descriptor of our
 /// own, which is closed then. Those whose inode `isWanted` refuses aren't opened. Takes the right to trace the process
-/// (ptrace(2)): without it, there are none.
+/// (ptrace(2)): returns why there is none that could be reached; nil where nothing was in the way, also of one that has ended.
+@discardableResult
 package func forEachSocket(
     of process: pid_t, isWanted: (UInt64) -> Bool, _ body: (borrowing Descriptor, UInt64) -> Void
-) {
-    guard let folder = try? Descriptor(opening: "/proc/\(process)/fd", O_RDONLY | O_DIRECTORY) else { return }
+) -> SystemError? {
+    let folder: Descriptor
+    do throws(Errno) {
+        folder = try Descriptor(opening: "/proc/\(process)/fd", O_RDONLY | O_DIRECTORY)
+    } catch {
+        return refusal(process, error)
+    }
     let handle = kernel_open_process(process)
-    if handle < 0 { return }
+    if handle < 0 { return refusal(process, Errno(rawValue: errno)) }
     let owner = Descriptor(owning: handle)
+    var failure: SystemError?
     for name in folder.entries() {
         guard let number = CInt(name), let inode = socketInode(folder, name), isWanted(inode) else { continue }
         let copy = kernel_copy_descriptor(owner.rawValue, number)
-        if copy < 0 { continue }
+        if copy < 0 {
+            // It may have been closed meanwhile.
+            if errno != EBADF { failure = failure ?? refusal(process, Errno(rawValue: errno)) }
+            continue
+        }
         let socket = Descriptor(owning: copy)
         // The number may stand for another one by now.
         var status = stat()
@@ -25,6 +37,14 @@ package func forEachSocket(
             body(socket, inode)
         }
     }
+    return failure
+}
+
+private func refusal(_ process: pid_t, _ errno: Errno) -> SystemError? {
+    if errno == .noSuchFileOrDirectory || errno == .noSuchProcess { return nil }
+    return SystemError(
+        "reach", "the sockets of process \(process)", errno: errno,
+        hint: "it takes root, or CAP_SYS_PTRACE (capabilities(7), ptrace(2))")
 }
 
 /// That of a socket, as its link in /proc/PID/fd says; nil of anything else.

@@ -359,6 +359,7 @@ extension RunMemory {
     package func adopt(_ socket: CInt, network: UInt64, pacing: (rate: UInt64, own: UInt64)? = nil) {
         var (key, value) = (socket, throttle_socket())
         value.network = network
+        value.is_adopted = 1
         value.pacing_rate = pacing?.rate ?? 0
         // From 4 GB/s on nothing is paced.
         value.own_pacing = pacing.flatMap { UInt32(exactly: $0.own) } ?? 0

@@ -82,6 +82,22 @@ extension AttachTests {
         try expectNothingLeft()
     }
 
+    @Test func `send buffer is given back`() throws {
+        let receiver = try lab.start(
+            network.far.entry + ["/usr/bin/python3", Fixtures.script("datagrams.py"), "receive", "9000"],
+            in: lab.helpers)
+        try receiver.waitForOutput("ready")
+        let sender = try start(
+            ["/usr/bin/python3", Fixtures.script("datagrams.py"), "send", NetworkPair.farAddress, "9000", "4", "1200"])
+        usleep(500_000)
+        let completed = try lab.run(attaching("-u", "500k", "--for", "2s", to: sender.pid))
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        #expect(try lab.stats().planes == ["pace", "police", "queue"])
+        let usual = try lab.require(["cat", "/proc/sys/net/core/wmem_default"]).dropLast()
+        #expect(try sender.wait().stdout.contains("\"buffer\": \(usual)}"))
+        _ = try receiver.wait()
+    }
+
     @Test func `neighbour in its cgroup isn't limited`() throws {
         let servers = [try Iperf3.server(in: network.far, lab), try Iperf3.server(in: network.far, lab, "-p", "5301")]
         let limited = try start(client([]))
