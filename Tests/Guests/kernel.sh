@@ -278,6 +278,24 @@ check_flood_flows() {
     within 0 "$(calculate "$flood / 4")" "$wait" "what the small flow waited, in ms,"
 }
 
+# What runs already
+
+check_attach_up() {
+    attach up "$@"
+    has_plane "$([ $# = 0 ] && echo pace || echo queue)"
+    equal "$drops" 0 "the number of dropped packets"
+    within 0.85 1.15 "$ratio" "the ratio"
+}
+
+# Before Linux 6.12 the windows of what is open stay, and police may drop what the queue has no room for.
+check_attach_down() {
+    attach down
+    has_plane shape
+    at_least 6.12 || { within 0.8 1.2 "$ratio" "the ratio" && return; }
+    equal "$drops" 0 "the number of dropped packets"
+    within 0.85 1.15 "$ratio" "the ratio"
+}
+
 # Places
 
 # A command that enters a network namespace. Before Linux 5.15 sockets don't tell theirs: there is no queue then.
@@ -513,6 +531,9 @@ check udp-up-ipip check_flood_tunnel ipip
 check udp-up-wireguard check_flood_tunnel wireguard
 check udp-up-tcp check_flood_tcp
 check udp-up-flows check_flood_flows
+check attach-up check_attach_up
+check attach-down check_attach_down
+check attach-udp check_attach_up -u -b 40M
 check nested check_nested
 check entered-namespace check_entered_namespace
 check ip-netns-exec check_ip_netns_exec

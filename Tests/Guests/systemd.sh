@@ -146,6 +146,34 @@ check_user_option() {
     achieved "$T/report.json"
 }
 
+# check_unit FUNCTION OPTION [--user]: a unit that sends already is limited for a while, and goes on as before; another
+# isn't limited, and ends first, as they compete for CPUs. The function, eval or login, runs a line as who they belong to.
+check_unit() {
+    as=$1 option=$2 manager=${3:-}
+    later "$as 'systemctl $manager stop limited other'"
+    pids=
+    for name in limited other; do
+        [ $name = limited ] && port=5201 long=18 || port=5202 long=10
+        serve 127.0.0.1 "$port"
+        "$as" "systemd-run $manager --quiet --collect --wait --pipe --unit=$name \
+            iperf3 -c 127.0.0.1 -p $port -J -i 0.5 -t $long" >"$T/$name.json" 2>"$T/errors-$name" </dev/null &
+        pids="$pids $!"
+        wait_for "$as" "systemctl $manager is-active $name" || fail "not active: $(cat "$T/errors-$name")"
+    done
+    sleep 1
+    "$as" "${manager:+systemd-run --user --scope --quiet -p Delegate=yes} throttle run -u 1M $option limited --for 4s \
+        --stats=json --stats-file $T/report.json" 2>"$T/errors" || fail "status $?: $(tail -n 2 "$T/errors")"
+    for pid in $pids; do wait "$pid" || fail "status $? of a unit: $(cat "$T"/errors-*)"; done
+    report_of up
+    within 0.85 1.15 "$ratio" "the ratio"
+    equal "$(jq -r .attached_to "$T/report.json")" "${manager:+user }unit limited" "what the run was attached to"
+    rates_of "$T/other.json"
+    note "other=$least"
+    within 4 1000000 "$least" "the other's rate, in MB/s,"
+    rates_of "$T/limited.json"
+    full_speed_again
+}
+
 ip link set lo up
 mkdir -p /tmp/www
 head -c 1000000 /dev/zero >/tmp/www/file
@@ -170,4 +198,6 @@ check root-scope check_root_scope
 check root-systemd check_root_systemd
 check su-leaves check_su_leaves
 check user-option check_user_option
+check unit check_unit eval --unit
+check user-unit check_unit login --user-unit --user
 checks_end

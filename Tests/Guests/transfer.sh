@@ -142,6 +142,58 @@ queued() {
     within 0 "$most" "$lost" "the number of lost datagrams"
 }
 
+# report_of up|down: sets ratio (by the run's own count), and drops, delay and planes as `measure` does.
+report_of() {
+    jq -r --arg direction "$1" '.[$direction + "load"] as $side | [$side.achieved_ratio,
+        $side.dropped_packets + ($side.queue_dropped_packets // 0),
+        ($side.queue_delay_average_seconds // 0 | . * 1000 | round), $side.verdict,
+        (.planes | join("+"))] | join(" ")' "$T/report.json" >"$T/measured" ||
+        fail "no figures: $(tail -n 2 "$T/errors")"
+    read -r ratio drops delay verdict planes <"$T/measured"
+    note "ratio=$(calculate "$ratio")" "drops=$drops" "delay=$delay"
+    equal "$verdict" throttled "the verdict"
+}
+
+# rates_of FILE: sets before, least and after from an iperf3's intervals: MB/s in one of the first three, in all but the
+# slowest fifth (QEMU may let a CPU stand still for a second), and in one of the last three.
+rates_of() {
+    jq -r '[.intervals[].sum.bits_per_second / 8e6 * 1000 | round / 1000] |
+        "\(.[:3] | max) \(sort[length / 5 | floor]) \(.[-3:] | max)"' "$1" >"$T/rates" ||
+        fail "no rates: $(head -c 400 "$1")"
+    # shellcheck disable=SC2034 # least: for checks
+    read -r before least after <"$T/rates"
+}
+
+# As fast as it was, and that was far over the limit of 1 MB/s.
+full_speed_again() {
+    note "before=$before" "after=$after"
+    within 4 1000000 "$before" "the rate before, in MB/s,"
+    within "$(calculate "$before / 2")" 1000000 "$after" "the rate afterwards, in MB/s,"
+}
+
+# attach up|down [OPTION...]: an iperf3 with these options that runs already is limited for 4 seconds, and then goes on
+# as before. Sets what report_of does.
+attach() {
+    direction=$1
+    shift
+    [ "$direction" = down ] && reverse=-R || reverse=
+    serve "$FAR4"
+    # shellcheck disable=SC2086 # no word, or one
+    iperf3 -c "$FAR4" -J -i 0.5 -t 10 $reverse "$@" >"$T/iperf.json" 2>&1 </dev/null &
+    client=$!
+    later "kill $client"
+    sleep 2
+    home=$(cat "/proc/$client/cgroup")
+    timeout -k 5 60 throttle run "--$direction" 1M -p $client --for 4s --stats=json --stats-file "$T/report.json" \
+        2>"$T/errors" || fail "status $?: $(tail -n 2 "$T/errors")"
+    equal "$(cat "/proc/$client/cgroup")" "$home" "the cgroup afterwards"
+    wait $client || fail "iperf3: $(jq -r .error "$T/iperf.json")"
+    report_of "$direction"
+    equal "$(jq -r .attached_to "$T/report.json")" "process $client" "what the run was attached to"
+    rates_of "$T/iperf.json"
+    full_speed_again
+}
+
 has_plane() {
     case +$planes+ in
     *"+$1+"*) ;;
