@@ -80,6 +80,11 @@ static __always_inline void tcp_clamp_burst(struct bpf_sock_ops *ops, struct thr
 static __always_inline void tcp_pace(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
 	bool queued = run.queue[THROTTLE_UP].in_use;
+	/*
+	 * What was open before sends 64 KB at once: clamps don't cut a window that isn't full, and segments
+	 * may be as large. How far the schedule is ahead right behind that says nothing.
+	 */
+	bool even = queued || socket->is_adopted;
 	__u64 rate;
 
 	if (!limit_of(THROTTLE_UP)->mult) {
@@ -87,7 +92,7 @@ static __always_inline void tcp_pace(struct bpf_sock_ops *ops, struct throttle_s
 		return;
 	}
 	tcp_mark_active(socket, THROTTLE_UP);
-	rate = throttle_share(THROTTLE_UP, queued, bpf_ktime_get_ns());
+	rate = throttle_share(THROTTLE_UP, even, bpf_ktime_get_ns());
 	/* What others don't use is to be had, too: the queue holds the limit. */
 	if (queued)
 		rate = rate < limit_of(THROTTLE_UP)->rate / 2 ? 2 * rate : limit_of(THROTTLE_UP)->rate;

@@ -141,9 +141,12 @@ package struct Report: Sendable {
         guard direction.limit != .unlimited else { return .unlimited }
         if subject.id == nil || hasMoved || direction.escapedPackets > 0 { return .notThrottled }
         if direction.counters.isAllExempt { return .exempt }
+        // What was open before is paced evenly, and nothing counts that.
+        let isPaced = subject.attachedTo != nil && planes.contains(.pace) && direction.ratio ?? 0 >= 0.9
         let isHeld =
             direction.direction == .down
-            ? planeCounters.heldDownloads : planeCounters.heldUploads || direction.counters.deferredPackets > 0
+            ? planeCounters.heldDownloads
+            : planeCounters.heldUploads || direction.counters.deferredPackets > 0 || isPaced
         return isHeld || direction.counters.droppedPackets > 0 ? .throttled : .belowLimit
     }
 
