@@ -42,28 +42,10 @@ static __always_inline void read_packet(struct packet *packet, struct __sk_buff 
 	packet_split(packet, data, end, skb->len, transport);
 }
 
-/* Whether the packet's peer is exempt. What has no address that can be read isn't. */
-static __always_inline bool exempts_packet(struct __sk_buff *skb, enum throttle_direction direction)
-{
-	const __u8 *data = (void *)(long)skb->data;
-	const __u8 *end = (void *)(long)skb->data_end;
-	struct throttle_prefix peer;
-	__u32 address;
-
-	/* The peer is the source of what comes in, and the destination of what goes out. */
-	if (packet_is_ipv4(data, end))
-		return !bpf_skb_load_bytes(skb, direction == THROTTLE_DOWN ? 12 : 16, &address, 4) &&
-		       scope_exempts_ipv4(address);
-	if (data + 40 > end || data[0] >> 4 != 6)
-		return false;
-	return !bpf_skb_load_bytes(skb, direction == THROTTLE_DOWN ? 8 : 24, peer.address, 16) &&
-	       scope_exempts(&peer);
-}
-
 /* Whether no limit is for the packet; counts it if so. */
 static __always_inline bool is_exempt(struct __sk_buff *skb, enum throttle_direction direction)
 {
-	if (!constants.scope || !exempts_packet(skb, direction))
+	if (!constants.scope || !scope_exempts_packet(skb, 0, direction))
 		return false;
 	__sync_fetch_and_add(&run.exempt[direction].packets, 1);
 	__sync_fetch_and_add(&run.exempt[direction].bytes, skb->len);

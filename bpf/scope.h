@@ -10,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "maps.h"
+#include "packet.h"
 
 /* `peer`: all 128 bits of its address. */
 static __always_inline bool scope_exempts(struct throttle_prefix *peer)
@@ -38,6 +39,29 @@ static __always_inline bool scope_exempts_ipv6(const __u32 *address)
 
 	__builtin_memcpy(peer.address, address, sizeof(peer.address));
 	return scope_exempts(&peer);
+}
+
+/*
+ * Whether the peer of a packet is exempt, whose network header is at `offset`. What has no address that can
+ * be read isn't.
+ */
+static __always_inline bool scope_exempts_packet(struct __sk_buff *skb, __u32 offset,
+						 enum throttle_direction direction)
+{
+	const __u8 *data = (void *)(long)skb->data + offset;
+	const __u8 *end = (void *)(long)skb->data_end;
+	struct throttle_prefix peer;
+	__u32 address;
+
+	/* The peer is the source of what comes in, and the destination of what goes out. */
+	if (packet_is_ipv4(data, end))
+		return !bpf_skb_load_bytes(skb, offset + (direction == THROTTLE_DOWN ? 12 : 16), &address,
+					   4) &&
+		       scope_exempts_ipv4(address);
+	if (data + 40 > end || data[0] >> 4 != 6)
+		return false;
+	return !bpf_skb_load_bytes(skb, offset + (direction == THROTTLE_DOWN ? 8 : 24), peer.address, 16) &&
+	       scope_exempts(&peer);
 }
 
 #endif

@@ -8,7 +8,6 @@
 #include <linux/in.h>
 #include <linux/pkt_cls.h>
 
-#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
 #include "device.h"
@@ -44,19 +43,6 @@ static __always_inline bool overtakes(struct __sk_buff *skb)
 	       flow_may_overtake(skb, offset, skb->len - network_offset() - offset);
 }
 
-/* Whether no limit is for whom a packet is for. */
-static __always_inline bool goes_exempt(struct __sk_buff *skb)
-{
-	__u32 address[4];
-
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return !bpf_skb_load_bytes_relative(skb, 16, address, 4, BPF_HDR_START_NET) &&
-		       scope_exempts_ipv4(address[0]);
-	return skb->protocol == bpf_htons(ETH_P_IPV6) &&
-	       !bpf_skb_load_bytes_relative(skb, 24, address, 16, BPF_HDR_START_NET) &&
-	       scope_exempts_ipv6(address);
-}
-
 /* Tells the guard of senders that are to wait for room. */
 static __always_inline void count_sender(struct throttle_socket *socket)
 {
@@ -79,7 +65,8 @@ int throttle_hold(struct __sk_buff *skb)
 	if (!run.queue[THROTTLE_UP].in_use || skb->tc_index & queue.mark)
 		return TC_ACT_UNSPEC;
 	socket = device_socket(skb, true);
-	if (!socket || socket->network != queue.network || (constants.scope && goes_exempt(skb)))
+	if (!socket || socket->network != queue.network ||
+	    (constants.scope && scope_exempts_packet(skb, network_offset(), THROTTLE_UP)))
 		return TC_ACT_UNSPEC;
 	device = device_place(THROTTLE_UP, queue.network, skb->ifindex);
 	if (device)

@@ -9,6 +9,8 @@
 #error "the BPF objects are not built yet: run 'make bpf' first"
 #endif
 
+#define OBJECT(name) ((struct programs_object){name, sizeof(name)})
+
 /* libbpf reads ELF structures in place, hence the alignment. */
 _Alignas(8) static const unsigned char maps[] = {
 #embed "../../build/bpf/maps.bpf.o"
@@ -31,41 +33,40 @@ _Alignas(8) static const unsigned char download[] = {
 _Alignas(8) static const unsigned char upload[] = {
 #embed "../../build/bpf/upload.bpf.o"
 };
-
 _Alignas(8) static const unsigned char open[] = {
 #embed "../../build/bpf/open.bpf.o"
 };
 
 struct programs_object programs_maps(void)
 {
-	return (struct programs_object){maps, sizeof(maps)};
+	return OBJECT(maps);
 }
 
 struct programs_object programs_limits(bool has_cmpxchg, bool has_loop)
 {
 	if (!has_cmpxchg)
-		return (struct programs_object){limits_without_cmpxchg, sizeof(limits_without_cmpxchg)};
+		return OBJECT(limits_without_cmpxchg);
 	if (!has_loop)
-		return (struct programs_object){limits_without_loop, sizeof(limits_without_loop)};
-	return (struct programs_object){limits, sizeof(limits)};
+		return OBJECT(limits_without_loop);
+	return OBJECT(limits);
 }
 
 struct programs_object programs_tcp(void)
 {
-	return (struct programs_object){tcp, sizeof(tcp)};
+	return OBJECT(tcp);
 }
 
 struct programs_object programs_download(void)
 {
-	return (struct programs_object){download, sizeof(download)};
+	return OBJECT(download);
 }
 
 struct programs_object programs_upload(void)
 {
-	return (struct programs_object){upload, sizeof(upload)};
+	return OBJECT(upload);
 }
 
 struct programs_object programs_open(void)
 {
-	return (struct programs_object){open, sizeof(open)};
+	return OBJECT(open);
 }

@@ -17,7 +17,8 @@ package enum Side: Sendable, CaseIterable {
 /// removed by its owner.
 ///
 /// At ingress the packets are redirected by an action (act_mirred), as bpf_redirect() can't send them to an IFB before
-/// Linux 6.4; at egress the program does that itself, as the action would lose whose they are. libnl-route has no BPF filters, so the message is made here: net/sched/cls_bpf.c has its attributes.
+/// Linux 6.4; at egress the program does that itself, as the action would lose whose they are. libnl-route has no BPF
+/// filters, so the message is made here: net/sched/cls_bpf.c has its attributes.
 struct DeviceFilter: Sendable {
     let network: NetworkNamespace
     let device: Device
@@ -27,7 +28,8 @@ struct DeviceFilter: Sendable {
     let handle: UInt32
 
     /// Adds the filter; `program` is the descriptor of one of type sched_cls: at ingress it returns -1 for a match, which is
-    /// redirected to the device `target`, and else 0; at egress an action (linux/pkt_cls.h). Filters of lower priority values see each packet first. `handle` is unique among those of one priority.
+    /// redirected to the device `target`, and else 0; at egress an action (linux/pkt_cls.h). Filters of lower priority values
+    /// see each packet first. `target` is unique among those of one priority.
     init(
         program: CInt, named name: String, on device: Device, _ side: Side, in network: NetworkNamespace,
         to target: Int32, priority: UInt16

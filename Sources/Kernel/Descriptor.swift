@@ -140,3 +140,21 @@ package func readText(_ path: String, in base: CInt = AT_FDCWD) throws(Errno) ->
     let file = try Descriptor(opening: path, in: base, O_RDONLY)
     return String(decoding: try file.readAll(), as: UTF8.self)
 }
+
+/// Options of sockets (socket(7)).
+extension Descriptor {
+    /// One of level SOL_SOCKET; nil where the kernel has no answer.
+    package func socketOption<Value: BitwiseCopyable>(_ name: CInt, _ none: Value) -> Value? {
+        var (value, size) = (none, socklen_t(MemoryLayout<Value>.size))
+        return getsockopt(rawValue, SOL_SOCKET, name, &value, &size) == 0 ? value : nil
+    }
+
+    /// Whether the kernel took it.
+    @discardableResult
+    package func setSocketOption<Value: BitwiseCopyable>(_ name: CInt, _ value: Value) -> Bool {
+        withUnsafeBytes(of: value) { setsockopt(rawValue, SOL_SOCKET, name, $0.baseAddress, socklen_t($0.count)) } == 0
+    }
+
+    /// The cookie of a socket's network namespace (SO_NETNS_COOKIE of asm-generic/socket.h); nil before Linux 5.14.
+    package var networkCookie: UInt64? { socketOption(71, 0) }
+}

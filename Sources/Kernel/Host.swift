@@ -121,11 +121,7 @@ package enum Host {
     /// The cookie of the network namespace that the calling thread is in, by which BPF programs know it; nil before Linux
     /// 5.14.
     package static var networkCookie: UInt64? {
-        let probe = Descriptor(owning: socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0))
-        var cookie: UInt64 = 0
-        var size = socklen_t(MemoryLayout<UInt64>.size)
-        // SO_NETNS_COOKIE of asm-generic/socket.h.
-        return getsockopt(probe.rawValue, SOL_SOCKET, 71, &cookie, &size) == 0 ? cookie : nil
+        Descriptor(owning: socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)).networkCookie
     }
 
     /// The kernel's HZ: how many jiffies a second has.

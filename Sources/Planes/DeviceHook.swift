@@ -17,8 +17,7 @@ package final class DeviceHook {
     /// whose one at egress is.
     package init(
         _ device: Device, in network: NetworkNamespace, to queue: Int32, _ program: borrowing QueueProgram,
-        byLink: Bool,
-        _ log: Logger
+        byLink: Bool, _ log: Logger
     ) throws(SystemError) {
         switch byLink {
         case true:

@@ -1,6 +1,6 @@
 import Cgroups
-import Glibc
 import Devices
+import Glibc
 import Kernel
 import Logging
 import Programs
@@ -25,7 +25,7 @@ package struct Planes: ~Copyable {
     private var buffers = SenderBuffers()
     /// When those were bound, and for how many senders.
     private var bounded: (at: UInt64, senders: UInt32) = (0, 0)
-    /// Why uploads have no queue.
+    /// Whether uploads were to have a queue, and couldn't.
     private var hasUploadObstacle = false
     private let cgroup: CgroupDirectory
     private let memory: RunMemory

@@ -58,14 +58,15 @@ struct SenderBuffers {
     private mutating func find(_ processes: [pid_t]) -> [UInt64: Socket] {
         var found: [UInt64: Socket] = [:]
         var seen: Set<UInt64> = []
-        for process in processes {
-            forEachSocket(of: process, isWanted: { seen.insert($0).inserted && !others.contains($0) }) {
-                socket, inode in
-                if !socket.isDatagram {
-                    others.insert(inode)
-                } else if let copy = try? Descriptor(copying: socket.rawValue) {
-                    found[inode] = Socket(copy)
-                }
+        let isWanted = { (inode: UInt64) in
+            seen.insert(inode)
+            return !others.contains(inode)
+        }
+        forEachSocket(of: processes, isWanted: isWanted) { socket, inode in
+            if socket.socketOption(SO_TYPE, 0) != CInt(SOCK_DGRAM.rawValue) {
+                others.insert(inode)
+            } else if let copy = try? Descriptor(copying: socket.rawValue) {
+                found[inode] = Socket(copy)
             }
         }
         others.formIntersection(seen)
@@ -81,25 +82,10 @@ private final class Socket {
 
     var rawValue: CInt { descriptor.rawValue }
 
-    var sendBuffer: CInt? { descriptor.option(SO_SNDBUF) }
+    var sendBuffer: CInt? { descriptor.socketOption(SO_SNDBUF, 0) }
 
     /// The kernel doubles what it is told.
     func setSendBuffer(_ bytes: CInt) {
-        var value = bytes / 2
-        let size = socklen_t(MemoryLayout<CInt>.size)
-        if setsockopt(rawValue, SOL_SOCKET, SO_SNDBUFFORCE, &value, size) < 0 {
-            setsockopt(rawValue, SOL_SOCKET, SO_SNDBUF, &value, size)
-        }
-    }
-}
-
-extension Descriptor {
-    fileprivate var isDatagram: Bool { option(SO_TYPE) == CInt(SOCK_DGRAM.rawValue) }
-
-    /// Of level SOL_SOCKET.
-    fileprivate func option(_ name: CInt) -> CInt? {
-        var value: CInt = 0
-        var size = socklen_t(MemoryLayout<CInt>.size)
-        return getsockopt(rawValue, SOL_SOCKET, name, &value, &size) == 0 ? value : nil
+        if !descriptor.setSocketOption(SO_SNDBUFFORCE, bytes / 2) { descriptor.setSocketOption(SO_SNDBUF, bytes / 2) }
     }
 }

@@ -3,12 +3,24 @@ import Glibc
 import Kernel
 import SystemPackage
 
-/// Calls `body` with each socket of an Internet protocol that a process has open, and its inode: with a descriptor of our
-/// own, which is closed then. Those whose inode `isWanted` refuses aren't opened. Takes the right to trace the process
-/// (ptrace(2)): returns why there is none that could be reached; nil where nothing was in the way, also of one that has ended.
+/// Calls `body` with each socket of an Internet protocol that the processes have open, once, and its inode: with a descriptor
+/// of our own, which is closed then. Those whose inode `isWanted` refuses aren't opened. Takes the right to trace the processes
+/// (ptrace(2)): returns why some couldn't be reached; nil where nothing was in the way, also of those that have ended.
 @discardableResult
 package func forEachSocket(
-    of process: pid_t, isWanted: (UInt64) -> Bool, _ body: (borrowing Descriptor, UInt64) -> Void
+    of processes: [pid_t], isWanted: (UInt64) -> Bool = { _ in true }, _ body: (borrowing Descriptor, UInt64) -> Void
+) -> SystemError? {
+    var seen: Set<UInt64> = []
+    var failure: SystemError?
+    for process in processes {
+        let refused = forEachSocket(of: process, { seen.insert($0).inserted && isWanted($0) }, body)
+        failure = failure ?? refused
+    }
+    return failure
+}
+
+private func forEachSocket(
+    of process: pid_t, _ isWanted: (UInt64) -> Bool, _ body: (borrowing Descriptor, UInt64) -> Void
 ) -> SystemError? {
     let folder: Descriptor
     do throws(Errno) {

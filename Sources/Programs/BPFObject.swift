@@ -17,6 +17,14 @@ struct BPFObject: ~Copyable {
         self.pointer = pointer
     }
 
+    /// Loads an object into the kernel that works on a run's maps.
+    static func loaded(_ embedded: programs_object, on maps: SharedMaps) throws(LoadError) -> BPFObject {
+        let object = try BPFObject(embedded)
+        try object.use(maps)
+        try object.load()
+        return object
+    }
+
     /// Takes this descriptor for the map of this name, instead of making one.
     func use(_ descriptor: CInt, forMap name: String) throws(LoadError) {
         let own = bpf_object__find_map_by_name(pointer, name)

@@ -20,10 +20,7 @@ package struct OpenPrograms: ~Copyable {
     private let object: BPFObject
 
     package init(sharing maps: SharedMaps) throws(LoadError) {
-        let object = try BPFObject(programs_open())
-        try object.use(maps)
-        try object.load()
-        self.object = object
+        object = try .loaded(programs_open(), on: maps)
     }
 
     /// Goes through the sockets of the network namespace that the calling thread is in.

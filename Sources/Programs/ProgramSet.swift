@@ -15,12 +15,10 @@ package struct ProgramSet: LoadedPrograms, ~Copyable {
 
     /// Loads the programs. Nothing is attached yet.
     package init(for kernel: KernelVersion, sharing memory: RunMemory) throws(LoadError) {
-        let object = try BPFObject(
-            programs_limits(ProgramSet.hasCompareAndExchange(kernel), ProgramSet.hasLoop(kernel)))
-        try object.use(memory.maps)
-        try object.load()
+        object = try .loaded(
+            programs_limits(ProgramSet.hasCompareAndExchange(kernel), ProgramSet.hasLoop(kernel)),
+            on: memory.maps)
         self.memory = memory
-        self.object = object
     }
 
     private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }

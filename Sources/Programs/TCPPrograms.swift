@@ -11,10 +11,7 @@ package struct TCPPrograms: LoadedPrograms, ~Copyable {
 
     /// Loads them. Nothing is attached yet.
     package init(sharing maps: SharedMaps) throws(LoadError) {
-        let object = try BPFObject(programs_tcp())
-        try object.use(maps)
-        try object.load()
-        self.object = object
+        object = try .loaded(programs_tcp(), on: maps)
     }
 
     package func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }

@@ -53,15 +53,8 @@ extension Limiter {
         if !programs.areAll { return }
         do {
             for hook in TCPPrograms.hooks {
-                switch whole {
-                case .some(let whole):
-                    try attachments.attach(hook, of: programs, to: whole.descriptor, at: whole.path, by: method)
-                case nil where plan.target.isInBase(hook):
-                    try attachments.attach(
-                        hook, of: programs, to: cgroup.base.descriptor, at: cgroup.base.path, by: method)
-                case nil:
-                    try attachments.attach(
-                        hook, of: programs, to: cgroup.run.descriptor, at: cgroup.run.path, by: method)
+                try atPlace(of: hook, cgroup, whole, plan) { place, _ throws(SystemError) in
+                    try attachments.attach(hook, of: programs, to: place.descriptor, at: place.path, by: method)
                 }
             }
             memory.hasTCP = true
@@ -75,16 +68,24 @@ extension Limiter {
         _ cgroup: borrowing RunCgroup, _ whole: borrowing CgroupDirectory?, _ plan: RunPlan
     ) throws(SetupError) -> AttachMethod {
         do {
-            // What isn't a link would outlive us on a cgroup that isn't the run's own.
-            switch whole {
-            case .some(let whole): return try attach(hook, &attachments, programs, whole, .link)
-            case nil where plan.target.isInBase(hook):
-                return try attach(hook, &attachments, programs, cgroup.base, .link)
-            case nil: break
+            return try atPlace(of: hook, cgroup, whole, plan) { place, isOwn throws(SystemError) in
+                // What isn't a link would outlive us on a cgroup that isn't the run's own.
+                try attach(hook, &attachments, programs, place, isOwn ? plan.attach : .link)
             }
-            return try attach(hook, &attachments, programs, cgroup.run, plan.attach)
         } catch {
             throw explain(error, cgroup, hook.attachType)
+        }
+    }
+
+    /// Calls `body` with the cgroup that a program goes on, and whether that is the run's own.
+    private static func atPlace<Result>(
+        of hook: Hook, _ cgroup: borrowing RunCgroup, _ whole: borrowing CgroupDirectory?, _ plan: RunPlan,
+        _ body: (borrowing CgroupDirectory, _ isOwn: Bool) throws(SystemError) -> Result
+    ) throws(SystemError) -> Result {
+        switch whole {
+        case .some(let whole): try body(whole, false)
+        case nil where plan.target.isInBase(hook): try body(cgroup.base, false)
+        case nil: try body(cgroup.run, true)
         }
     }
 

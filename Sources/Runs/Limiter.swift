@@ -20,6 +20,8 @@ package struct Limiter: ~Copyable {
     package init(_ plan: RunPlan, _ command: Command, log: Logger) throws(SetupError) {
         let kernel = try checkRequirements()
         log.debug("kernel \(Host.kernelRelease)")
+        let whole = try setting { () throws(SystemError) in try plan.target.wholeCgroup() }
+        try Target.check(whole)
         let base =
             if case .processes(let processes) = plan.target { try Limiter.base(of: processes, plan, log) } else {
                 try Limiter.base(plan, log)
@@ -32,12 +34,6 @@ package struct Limiter: ~Copyable {
         let line = GuardLine(
             to: try Limiter.startGuard(plan, command, kernel, memory, base, records, member, log))
         let programs = try Limiter.load(kernel, memory, log)
-        let whole: CgroupDirectory?
-        do throws(SystemError) {
-            whole = try plan.target.wholeCgroup()
-        } catch {
-            throw SetupError(error)
-        }
         let cgroup: RunCgroup
         do {
             cgroup = try RunCgroup(in: base, log: log)

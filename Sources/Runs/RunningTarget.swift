@@ -10,10 +10,6 @@ import SystemPackage
 extension Run {
     /// Limits what the plan names until the last of it ends, the time is over, or a signal comes. Then it goes on as before.
     func limitTarget(as caller: borrowing Caller) throws(SetupError) -> (Outcome, Report) {
-        // Before anything is made.
-        if let whole = try setting({ () throws(SystemError) in try plan.target.wholeCgroup() }) {
-            try Target.check(whole)
-        }
         let limiter = try Limiter(plan, command, log: log)
         let sockets = OpenSockets(limiter.memory, try checkKernel(), log)
         let began = Host.monotonicNanoseconds

@@ -65,7 +65,7 @@ package enum Target: Sendable, Equatable {
     /// Whether a program goes on the cgroup that what runs already is in, as sockets that are open stay there; only marked ones
     /// are the run's. Else it goes on the run's own.
     func isInBase(_ hook: Hook) -> Bool {
-        guard case .processes = self else { return false }
+        if !isGuest { return false }
         switch hook {
         case .sockets, .witness: return false
         case .meter, .calls, .tcp: return true
@@ -87,8 +87,15 @@ extension Target {
         return try setting { () throws(SystemError) in try CgroupDirectory(of: first) }
     }
 
-    /// Fails for a cgroup that can't be limited.
-    static func check(_ cgroup: borrowing CgroupDirectory) throws(SetupError) {
+    /// Fails for a cgroup that can't be limited as a whole.
+    static func check(_ whole: borrowing CgroupDirectory?) throws(SetupError) {
+        switch whole {
+        case .some(let whole): try check(whole)
+        case nil: break
+        }
+    }
+
+    private static func check(_ cgroup: borrowing CgroupDirectory) throws(SetupError) {
         func refusal(_ errno: Errno, _ hint: String) -> SetupError {
             SetupError(SystemError("limit", "cgroup \(cgroup.path)", errno: errno, hint: hint))
         }
