@@ -14,36 +14,26 @@
 #include "maps.h"
 #include "queue.h"
 #include "scope.h"
-
-/* Whether a socket is the run's; its packets take the queue from now on. */
-static __always_inline bool enqueues(struct bpf_sock *sk)
-{
-	struct throttle_socket *socket = bpf_sk_storage_get(&sockets, sk, 0, 0);
-
-	if (!socket)
-		return false;
-	if (!socket->queued)
-		socket->queued = 1;
-	return true;
-}
+#include "within.h"
 
 /* Whether no limit is for the sender of a packet. */
-static __always_inline bool comes_exempt(const struct bpf_sock_tuple *tuple, __u32 size)
+static __always_inline bool comes_exempt(struct __sk_buff *skb, const struct flow *flow)
 {
-	return size == sizeof(tuple->ipv4) ? scope_exempts_ipv4(tuple->ipv4.saddr)
-					   : scope_exempts_ipv6(tuple->ipv6.saddr);
+	return skb->protocol == bpf_htons(ETH_P_IP) ? scope_exempts_ipv4(flow->tuple.ipv4.saddr)
+						    : scope_exempts_ipv6(flow->tuple.ipv6.saddr);
 }
 
 /*
  * Whether a packet ends here. One that is only forwarded may match a socket, too: by its port alone, where
  * that has no address of its own, and one may be bound to another's (IP_FREEBIND).
  */
-static __always_inline bool ends_here(struct __sk_buff *skb, const struct bpf_sock_tuple *tuple, __u32 size)
+static __always_inline bool ends_here(struct __sk_buff *skb, const struct flow *flow)
 {
+	const struct bpf_sock_tuple *tuple = &flow->tuple;
 	struct bpf_fib_lookup route = {.ifindex = skb->ifindex};
 	long way;
 
-	if (size == sizeof(tuple->ipv4)) {
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		route.family = ADDRESS_FAMILY_IPV4;
 		route.ipv4_src = tuple->ipv4.saddr;
 		route.ipv4_dst = tuple->ipv4.daddr;
@@ -57,14 +47,26 @@ static __always_inline bool ends_here(struct __sk_buff *skb, const struct bpf_so
 	return way == BPF_FIB_LKUP_RET_FWD_DISABLED || way == BPF_FIB_LKUP_RET_NOT_FWDED;
 }
 
+/* The class for a packet of the run, as its priority; 0: none. */
+static __always_inline __u32 queue_class(struct __sk_buff *skb, struct flow *flow, int protocol)
+{
+	bool is_large = protocol != IPPROTO_TCP && skb->len > run.queue[THROTTLE_DOWN].largest;
+
+	if (run.queue[THROTTLE_DOWN].delays) {
+		if (within_is_undelayed(skb, flow, protocol))
+			return flow->overtakes || is_large ? 0 : THROTTLE_NEAR_CLASS;
+		if (flow->overtakes || is_large)
+			return THROTTLE_FREE_CLASS;
+	}
+	return protocol == IPPROTO_TCP ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
+}
+
 /* Whether a packet is for a socket of the run; it has its queue's class then. */
 static __always_inline bool is_ours(struct __sk_buff *skb)
 {
-	struct bpf_sock_tuple tuple = {};
-	struct bpf_sock *sk;
-	__u32 size;
+	struct flow flow = {};
+	__u32 class;
 	int protocol;
-	bool found;
 
 	/*
 	 * Frames for others may be bridged, and multicast is for others, too. A VLAN's device will see what
@@ -72,27 +74,23 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	 */
 	if (!run.queue[THROTTLE_DOWN].in_use || skb->pkt_type != PACKET_HOST ||
 	    flow_misses(skb, queue.has_no_ethernet ? 0 : ETH_HLEN, ports) || skb->vlan_present ||
-	    skb->priority == THROTTLE_TCP_CLASS || skb->priority == THROTTLE_REST_CLASS)
+	    (skb->priority & 0xffff0000) == THROTTLE_QUEUE_ROOT)
 		return false;
-	protocol = flow_read(skb, &tuple, &size);
-	if (protocol < 0 || !ports[flow_local_port(&tuple, size)])
+	protocol = flow_read(skb, &flow);
+	if (protocol < 0 || !ports[flow_local_port(skb, &flow)])
 		return false;
-	if (constants.scope && comes_exempt(&tuple, size))
+	if (!run.queue[THROTTLE_DOWN].delays &&
+	    (flow.overtakes || (protocol != IPPROTO_TCP && skb->len > run.queue[THROTTLE_DOWN].largest)))
 		return false;
-	if (protocol != IPPROTO_TCP && skb->len > run.queue[THROTTLE_DOWN].largest)
+	if (constants.scope && comes_exempt(skb, &flow))
 		return false;
-	if (protocol == IPPROTO_TCP)
-		sk = bpf_sk_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	else
-		sk = bpf_sk_lookup_udp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
-	if (!sk)
+	if (!within_has_socket(skb, &flow, protocol, true) || !ends_here(skb, &flow))
 		return false;
-	found = enqueues(sk);
-	bpf_sk_release(sk);
-	found = found && ends_here(skb, &tuple, size) && queue_has_frame(skb);
-	if (found)
-		skb->priority = protocol == IPPROTO_TCP ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
-	return found;
+	class = queue_class(skb, &flow, protocol);
+	if (!class || !queue_has_frame(skb))
+		return false;
+	skb->priority = class;
+	return true;
 }
 
 /* Sends what is for the run through its queue, from which it comes back to where it was. */

@@ -38,9 +38,23 @@ static __always_inline bool flow_may_overtake(struct __sk_buff *skb, __u32 offse
 	return tcp.flags == FLOW_TCP_ACK && bytes == (tcp.length >> 4) * 4;
 }
 
-/* Fills in the ports, behind the network header. What may overtake the queue is of no flow here. */
+/* What is to be known of a packet that a socket may be looked up for. */
+struct flow {
+	struct bpf_sock_tuple tuple;
+	bool overtakes; /* whether it is TCP's and may overtake what waits */
+};
+
+/* The size of its tuple. Not kept with it: the verifier would know no bounds of what it read from there. */
+static __always_inline __u32 flow_size(struct __sk_buff *skb)
+{
+	const struct bpf_sock_tuple *tuple;
+
+	return skb->protocol == bpf_htons(ETH_P_IP) ? sizeof(tuple->ipv4) : sizeof(tuple->ipv6);
+}
+
+/* Fills in the ports, behind the network header. */
 static __always_inline bool flow_read_ports(struct __sk_buff *skb, __u32 offset, __u32 bytes, int protocol,
-					    __be16 *source, __be16 *destination)
+					    struct flow *flow, __be16 *source, __be16 *destination)
 {
 	struct {
 		__be16 source, destination;
@@ -50,11 +64,13 @@ static __always_inline bool flow_read_ports(struct __sk_buff *skb, __u32 offset,
 		return false;
 	*source = ports.source;
 	*destination = ports.destination;
-	return protocol != IPPROTO_TCP || !flow_may_overtake(skb, offset, bytes);
+	flow->overtakes = protocol == IPPROTO_TCP && flow_may_overtake(skb, offset, bytes);
+	return true;
 }
 
-static __always_inline int flow_read_ipv4(struct __sk_buff *skb, struct bpf_sock_tuple *tuple)
+static __always_inline int flow_read_ipv4(struct __sk_buff *skb, struct flow *flow)
 {
+	struct bpf_sock_tuple *tuple = &flow->tuple;
 	struct iphdr ip;
 
 	if (bpf_skb_load_bytes_relative(skb, 0, &ip, sizeof(ip), BPF_HDR_START_NET) < 0)
@@ -62,7 +78,7 @@ static __always_inline int flow_read_ipv4(struct __sk_buff *skb, struct bpf_sock
 	/* A fragment that isn't the first has no ports, and the first goes where they go: to the police. */
 	if (ip.frag_off & bpf_htons(0x3fff) || (ip.protocol != IPPROTO_TCP && ip.protocol != IPPROTO_UDP))
 		return -1;
-	if (!flow_read_ports(skb, ip.ihl * 4, bpf_ntohs(ip.tot_len) - ip.ihl * 4, ip.protocol,
+	if (!flow_read_ports(skb, ip.ihl * 4, bpf_ntohs(ip.tot_len) - ip.ihl * 4, ip.protocol, flow,
 			     &tuple->ipv4.sport, &tuple->ipv4.dport))
 		return -1;
 	tuple->ipv4.saddr = ip.saddr;
@@ -71,33 +87,30 @@ static __always_inline int flow_read_ipv4(struct __sk_buff *skb, struct bpf_sock
 }
 
 /* Packets with extension headers are left to the police. */
-static __always_inline int flow_read_ipv6(struct __sk_buff *skb, struct bpf_sock_tuple *tuple)
+static __always_inline int flow_read_ipv6(struct __sk_buff *skb, struct flow *flow)
 {
+	struct bpf_sock_tuple *tuple = &flow->tuple;
 	struct ipv6hdr ip;
 
 	if (bpf_skb_load_bytes_relative(skb, 0, &ip, sizeof(ip), BPF_HDR_START_NET) < 0)
 		return -1;
 	if (ip.nexthdr != IPPROTO_TCP && ip.nexthdr != IPPROTO_UDP)
 		return -1;
-	if (!flow_read_ports(skb, sizeof(ip), bpf_ntohs(ip.payload_len), ip.nexthdr, &tuple->ipv6.sport,
-			     &tuple->ipv6.dport))
+	if (!flow_read_ports(skb, sizeof(ip), bpf_ntohs(ip.payload_len), ip.nexthdr, flow,
+			     &tuple->ipv6.sport, &tuple->ipv6.dport))
 		return -1;
 	__builtin_memcpy(tuple->ipv6.saddr, &ip.saddr, sizeof(ip.saddr));
 	__builtin_memcpy(tuple->ipv6.daddr, &ip.daddr, sizeof(ip.daddr));
 	return ip.nexthdr;
 }
 
-/* Fills in the tuple and its size. Returns the protocol, TCP or UDP; negative for anything else. */
-static __always_inline int flow_read(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 *size)
+/* Fills in the flow. Returns the protocol, TCP or UDP; negative for anything else. */
+static __always_inline int flow_read(struct __sk_buff *skb, struct flow *flow)
 {
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		*size = sizeof(tuple->ipv4);
-		return flow_read_ipv4(skb, tuple);
-	}
-	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		*size = sizeof(tuple->ipv6);
-		return flow_read_ipv6(skb, tuple);
-	}
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return flow_read_ipv4(skb, flow);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return flow_read_ipv6(skb, flow);
 	return -1;
 }
 
@@ -111,9 +124,10 @@ static __always_inline __u32 flow_index(__u32 port)
 	return port & 0xffff;
 }
 
-static __always_inline __u32 flow_local_port(const struct bpf_sock_tuple *tuple, __u32 size)
+static __always_inline __u32 flow_local_port(struct __sk_buff *skb, const struct flow *flow)
 {
-	return flow_index(bpf_ntohs(size == sizeof(tuple->ipv4) ? tuple->ipv4.dport : tuple->ipv6.dport));
+	return flow_index(bpf_ntohs(skb->protocol == bpf_htons(ETH_P_IP) ? flow->tuple.ipv4.dport
+									 : flow->tuple.ipv6.dport));
 }
 
 /*

@@ -132,6 +132,15 @@ static __always_inline bool is_adopted(struct __sk_buff *skb)
 	return socket && socket->is_adopted;
 }
 
+/* Whether a packet that came in is lost, as was asked for. */
+static __always_inline bool is_lost(void)
+{
+	if (!run.loss[THROTTLE_DOWN] || bpf_get_prandom_u32() > run.loss[THROTTLE_DOWN])
+		return false;
+	__sync_fetch_and_add(&run.lost[THROTTLE_DOWN], 1);
+	return true;
+}
+
 SEC("cgroup_skb/ingress")
 int throttle_down(struct __sk_buff *skb)
 {
@@ -139,6 +148,8 @@ int throttle_down(struct __sk_buff *skb)
 
 	if (is_others(skb) || is_exempt(skb, THROTTLE_DOWN))
 		return PASS;
+	if (is_lost())
+		return INGRESS_DROP;
 	/* Until there is a queue, what came at full speed before the run may go on: it would lose much. */
 	if (!learns_nothing(skb) && !throttle_settled(skb) && constants.is_late && is_adopted(skb))
 		return PASS;

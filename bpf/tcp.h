@@ -52,6 +52,18 @@ __noinline __u64 throttle_share(__u32 direction, bool even, __u64 now)
 }
 
 /*
+ * The round trip of a connection's path, with what is added to it: that may have come later than the shortest
+ * one was measured. Where it varies, the longest counts.
+ */
+static __always_inline __u32 tcp_round_trip(struct bpf_sock_ops *ops)
+{
+	__u32 rtt = ops->rtt_min < TCP_LONG_RTT_US ? ops->rtt_min : TCP_LONG_RTT_US;
+	__u32 least = run.delay.us - run.delay.jitter_us;
+
+	return rtt + run.delay.jitter_us + (rtt < least ? run.delay.us : run.delay.jitter_us);
+}
+
+/*
  * Clamps the congestion window where pacing isn't enough: TCP doesn't pace its first ten segments
  * (tcp_update_skb_after_send()), and on short paths it sends up to 64 KB at once at any rate
  * (tcp_tso_autosize()). Seldom, as the slow start threshold is set with it.
@@ -59,7 +71,7 @@ __noinline __u64 throttle_share(__u32 direction, bool even, __u64 now)
 static __always_inline void tcp_clamp_burst(struct bpf_sock_ops *ops, struct throttle_socket *socket,
 					    __u64 rate)
 {
-	__u32 rtt = ops->rtt_min < TCP_LONG_RTT_US ? ops->rtt_min : TCP_LONG_RTT_US;
+	__u32 rtt = tcp_round_trip(ops);
 	__u32 before = socket->burst, mss = ops->mss_cache;
 	__u64 segments;
 
@@ -127,7 +139,7 @@ static __always_inline void tcp_bound_buffer(struct bpf_sock_ops *ops, struct th
 static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
 	bool queued = run.queue[THROTTLE_DOWN].in_use && socket->queued;
-	__u32 before = socket->window, least = ops->mss_cache, rtt = ops->rtt_min;
+	__u32 before = socket->window, least = ops->mss_cache, rtt = tcp_round_trip(ops);
 	__u64 now = bpf_ktime_get_ns(), window;
 	__u32 tick = (__u32)(now >> TCP_TICK_SHIFT);
 
@@ -135,8 +147,6 @@ static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct th
 		return;
 	tcp_mark_active(socket, THROTTLE_DOWN);
 	window = throttle_share(THROTTLE_DOWN, queued, now);
-	if (rtt > TCP_LONG_RTT_US)
-		rtt = TCP_LONG_RTT_US;
 	if (queued)
 		rtt += TCP_QUEUE_US;
 	else

@@ -22,13 +22,16 @@ enum throttle_direction {
 };
 
 /*
- * Handles of the run's queue (linux/pkt_sched.h): of its HTB, and of two classes in it. A packet waits in the
- * class that its priority names (skb->priority); any other priority means the second.
+ * Handles of the run's queue (linux/pkt_sched.h): of its HTB, and of classes in it. A packet waits in the class
+ * that its priority names (skb->priority); any other priority means the second. The last two are there where
+ * packets are delayed.
  */
 enum throttle_queue_handle {
 	THROTTLE_QUEUE_ROOT = 0x74740000,
 	THROTTLE_TCP_CLASS = THROTTLE_QUEUE_ROOT | 0x10,
 	THROTTLE_REST_CLASS = THROTTLE_QUEUE_ROOT | 0x20,
+	THROTTLE_FREE_CLASS = THROTTLE_QUEUE_ROOT | 0x30, /* delayed, but held to no rate */
+	THROTTLE_NEAR_CLASS = THROTTLE_QUEUE_ROOT | 0x40, /* held to the rate, but not delayed */
 };
 
 /* What one direction may do. Written by user space; make one with bucket_limit() of bucket.h. */
@@ -145,6 +148,8 @@ struct throttle_queue {
 	__u32 senders;	    /* sockets but TCP's whose uploads waited; counted by the program */
 	__u32 is_awaited;   /* whether one for uploads is being made; set by the program */
 	__u32 bounded;	    /* so many of the senders have a buffer that is bounded, or can't be */
+	__u32 delays;	    /* whether all packets are led there, as they are delayed */
+	__u32 pad;
 	__u64 delay_sum_ns; /* of all samples */
 	__u64 delay_max_ns;
 	__u64 dropped_packets;
@@ -182,10 +187,16 @@ struct throttle_state {
 	__u32 planes;	   /* a bit for each that holds limits besides the police */
 	__u32 has_witness; /* whether the parent has its programs */
 	__u32 has_tcp;	   /* whether those are attached that know the run's sockets */
-	__u32 pad;
+	__u32 is_impaired; /* whether packets are delayed and lost, as was asked for */
 	__u64 networks[4];   /* inodes of other network namespaces than throttle's that have had queues */
 	__u64 obstacle[120]; /* why downloads don't wait in a queue, where they were to: text, ends with a 0
 			      */
+};
+
+/* What is added to each round trip. Written by user space. */
+struct throttle_delay {
+	__u32 us;
+	__u32 jitter_us; /* so much more or less; at most `us` */
 };
 
 struct throttle_run {
@@ -195,6 +206,8 @@ struct throttle_run {
 	__u32 learns[THROTTLE_DIRECTIONS]; /* whether it is to be told of devices, as packets may wait in
 					    * queues
 					    */
+	__u32 loss[THROTTLE_DIRECTIONS]; /* 2^32 times the chance that a packet is lost, less 1; 0: none */
+	struct throttle_delay delay;
 	__u32 has_strangers; /* whether sockets were made in other network namespaces than throttle's */
 	struct throttle_witness witness[THROTTLE_DIRECTIONS];
 	struct throttle_share share[THROTTLE_DIRECTIONS];
@@ -206,6 +219,7 @@ struct throttle_run {
 	/* What the run's user asked for, in bytes per second, 0 for no limit. A group may allot it less. */
 	__u64 asked[THROTTLE_DIRECTIONS];
 	struct throttle_exempt exempt[THROTTLE_DIRECTIONS];
+	__u64 lost[THROTTLE_DIRECTIONS]; /* packets, as was asked for */
 	struct throttle_state state;
 };
 

@@ -16,6 +16,7 @@
 #include "packet.h"
 #include "queue.h"
 #include "scope.h"
+#include "within.h"
 
 /* What a packet has in skb->cb while it waits. The words before these are fq_codel's. */
 enum {
@@ -53,20 +54,73 @@ static __always_inline void count_sender(struct throttle_socket *socket)
 	wake_guard();
 }
 
+/*
+ * Whether the packet's delay can't be on the way back in: only what TCP and UDP receive is known there to be
+ * the run's.
+ */
+static __always_inline bool is_delayed(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!run.queue[THROTTLE_UP].delays || !sk)
+		return false;
+	sk = bpf_sk_fullsock(sk);
+	return sk && (sk->type == SOCKET_RAW ||
+		      (sk->protocol != IPPROTO_TCP && sk->protocol != IPPROTO_UDP && !bpf_tcp_sock(sk)));
+}
+
+/* Whether it is lost on its way: by one chance, also where it is the run that is to receive it. */
+static __always_inline bool is_lost(struct __sk_buff *skb)
+{
+	struct flow flow = {};
+	int protocol;
+
+	if (!run.loss[THROTTLE_UP] || bpf_get_prandom_u32() > run.loss[THROTTLE_UP])
+		return false;
+	if (skb->ifindex == WITHIN_LOOPBACK) {
+		protocol = flow_read(skb, &flow);
+		if (protocol >= 0 && within_has_socket(skb, &flow, protocol, false))
+			return false;
+	}
+	__sync_fetch_and_add(&run.lost[THROTTLE_UP], 1);
+	return true;
+}
+
+/* Leads a packet to its class of the queue. */
+static __always_inline int hold(struct __sk_buff *skb, __u32 class)
+{
+	if (!queue_has_frame(skb))
+		return TC_ACT_UNSPEC;
+	skb->cb[WORD_PRIORITY] = skb->priority;
+	skb->cb[WORD_DEVICE] = skb->ifindex;
+	skb->cb[WORD_SIGN] = SIGN;
+	skb->priority = class;
+	return (int)bpf_redirect(target.device, 0);
+}
+
 /* Leads what the run sends by a device to the queue: before all other programs there, which see it
  * afterwards. */
 SEC("tc")
 int throttle_hold(struct __sk_buff *skb)
 {
+	bool in_use = run.queue[THROTTLE_UP].in_use;
 	struct throttle_socket *socket;
 	struct throttle_device *device;
 	bool is_tcp;
 
-	if (!run.queue[THROTTLE_UP].in_use || skb->tc_index & queue.mark)
+	if ((!in_use && !run.queue[THROTTLE_UP].delays && !run.loss[THROTTLE_UP]) ||
+	    skb->tc_index & queue.mark)
 		return TC_ACT_UNSPEC;
-	socket = device_socket(skb, true);
+	socket = device_socket(skb, false);
 	if (!socket || socket->network != queue.network ||
 	    (constants.scope && scope_exempts_packet(skb, network_offset(), THROTTLE_UP)))
+		return TC_ACT_UNSPEC;
+	/* To a device that isn't there: unlike with a drop, the sender isn't told (sch_handle_egress()). */
+	if (is_lost(skb))
+		return (int)bpf_redirect(0, 0);
+	if (is_delayed(skb))
+		return hold(skb, THROTTLE_FREE_CLASS);
+	if (!in_use || !device_socket(skb, true))
 		return TC_ACT_UNSPEC;
 	device = device_place(THROTTLE_UP, queue.network, skb->ifindex);
 	if (device)
@@ -74,13 +128,9 @@ int throttle_hold(struct __sk_buff *skb)
 	is_tcp = device_is_tcp(skb);
 	if (!is_tcp)
 		count_sender(socket);
-	if ((is_tcp && overtakes(skb)) || !queue_has_frame(skb))
+	if (is_tcp && overtakes(skb))
 		return TC_ACT_UNSPEC;
-	skb->cb[WORD_PRIORITY] = skb->priority;
-	skb->cb[WORD_DEVICE] = skb->ifindex;
-	skb->cb[WORD_SIGN] = SIGN;
-	skb->priority = is_tcp ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
-	return (int)bpf_redirect(target.device, 0);
+	return hold(skb, is_tcp ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS);
 }
 
 /* Sends what has waited on where it came from. Nothing else is to come here. */

@@ -15,4 +15,5 @@
 #include <netlink/socket.h>
 #include <linux/if_ether.h> /* ETH_P_ALL */
 #include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h> /* netem */
 #include <linux/tc_act/tc_mirred.h>

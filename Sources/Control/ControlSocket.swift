@@ -1,6 +1,7 @@
 import CKernel
 import Glibc
 import Kernel
+import Programs
 import Records
 import SystemPackage
 import Units
@@ -10,11 +11,35 @@ package enum ControlRequest: Codable, Sendable, Equatable {
     /// To report, for people or as JSON.
     case report(asText: Bool)
     /// To hold other limits. It answers with a `ControlChange`, as below.
-    case set(down: UInt64?, up: UInt64?)
+    case set(down: UInt64?, up: UInt64?, network: ImpairmentChange? = nil)
     /// To change those of its group.
     case setGroup(down: UInt64?, up: UInt64?)
     /// To give what it takes to join its group: descriptors.
     case join
+}
+
+/// How the network is to be slow; nil: as before.
+package struct ImpairmentChange: Codable, Sendable, Equatable {
+    /// Microseconds.
+    package let rtt: UInt64?
+    package let jitter: UInt64?
+    /// 0 to 1.
+    package let loss: Double?
+
+    package init(rtt: TimeSpan?, jitter: TimeSpan?, loss: Percentage?) {
+        self.rtt = rtt.map { $0.nanoseconds / 1000 }
+        self.jitter = jitter.map { $0.nanoseconds / 1000 }
+        self.loss = loss?.share
+    }
+
+    /// What comes of it.
+    package func applied(to impairment: Impairment) -> Impairment {
+        func span(_ microseconds: UInt64?) -> TimeSpan? {
+            microseconds.map { TimeSpan(nanoseconds: min($0, .max / 1000) * 1000) }
+        }
+        return impairment.changed(
+            rtt: span(rtt), jitter: span(jitter), loss: loss.map(Percentage.init(share:)))
+    }
 }
 
 /// What became of a change.
@@ -26,8 +51,13 @@ package struct ControlChange: Codable, Sendable, Equatable {
     package let refusal: String?
     /// Why downloads don't wait in a queue, where they were to.
     package let obstacle: String?
+    /// How the network is slow besides, in words; nil where it isn't.
+    package let impairment: String?
 
-    package init(down: Rate, up: Rate, refusal: String? = nil, obstacle: String? = nil) {
+    package init(
+        down: Rate, up: Rate, refusal: String? = nil, obstacle: String? = nil, impairment: String? = nil
+    ) {
+        self.impairment = impairment
         self.down = down.bytesPerSecond
         self.up = up.bytesPerSecond
         self.refusal = refusal

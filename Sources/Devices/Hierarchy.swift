@@ -9,6 +9,8 @@ enum Handle {
     /// All that passes is charged to it.
     case all
     case tcp, rest
+    /// Held to no rate, and not delayed: there where packets are delayed.
+    case free, near
 
     var rawValue: UInt32 {
         switch self {
@@ -16,8 +18,15 @@ enum Handle {
         case .all: THROTTLE_QUEUE_ROOT.rawValue | 1
         case .tcp: THROTTLE_TCP_CLASS.rawValue
         case .rest: THROTTLE_REST_CLASS.rawValue
+        case .free: THROTTLE_FREE_CLASS.rawValue
+        case .near: THROTTLE_NEAR_CLASS.rawValue
         }
     }
+
+    /// That of the qdisc which delays its packets.
+    var delay: UInt32 { (rawValue & 0xffff) << 16 }
+    /// Behind that, where its packets wait for the rate.
+    var delayed: UInt32 { delay | 1 }
 }
 
 /// HTB on a device: a class that holds the rate, and below it two that own next to nothing and borrow all they send.
@@ -29,13 +38,16 @@ struct Hierarchy {
     /// Whether what isn't TCP's is dropped where it waits too long: its senders can't be held back.
     let drops: Bool
 
+    /// The classes whose packets can be delayed: of what is sent, only what is known when it comes back.
+    var delayable: [Handle] { drops ? [.tcp, .rest, .free] : [.free] }
+
     /// The largest frame of Ethernet, jumbo frames aside, in bytes: an MTU of 1500 and the header.
     static let frame: UInt64 = 1514
     /// What a class may send at a turn, in bytes: 50 ms of the rate. Below the largest packet, turns would be packets;
     /// TCP's are up to 64 KiB and a header for each segment, but not those of a slow run.
     static func quantum(_ rate: UInt64) -> UInt32 { UInt32(min(max(rate / 20, 2 * frame), 80_000)) }
     /// More than any host sends; the bursts that go with it last a millisecond. Both in bytes.
-    private static let unlimited: (rate: UInt64, burst: UInt32) = (1_000_000_000_000, 1_000_000_000)
+    static let unlimited: (rate: UInt64, burst: UInt32) = (1_000_000_000_000, 1_000_000_000)
 
     /// Adds all of it; `rate` in bytes a second. Returns the kind of the qdiscs of the two classes.
     func build(rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) -> LeafKind {
@@ -47,6 +59,36 @@ struct Hierarchy {
         try setRate(rate, creating: true, route)
         for leaf in [Handle.tcp, .rest] { try addLeafClass(leaf, rate: rate, route) }
         return try addLeafQdiscs(rate: rate, route)
+    }
+
+    /// Has packets delayed from now on. What waits already is lost.
+    func addDelay(_ delay: Delay, _ kind: LeafKind, rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) {
+        try addFreeClass(route)
+        if drops {
+            try addLeafClass(.near, rate: rate, route)
+            try addQueue(kind, to: .near, rate, route)
+        }
+        for leaf in delayable {
+            try setDelay(delay, of: leaf, flags: NLM_F_CREATE | NLM_F_REPLACE, route)
+            if leaf != .free { try addQueue(kind, to: leaf, below: leaf.delayed, rate, route) }
+        }
+    }
+
+    /// Delays packets otherwise.
+    func changeDelay(_ delay: Delay, _ route: borrowing RouteSocket) throws(SystemError) {
+        for leaf in delayable { try setDelay(delay, of: leaf, flags: 0, route) }
+    }
+
+    private func addFreeClass(_ route: borrowing RouteSocket) throws(SystemError) {
+        let code = htbClass(.free, parent: .root) { htb in
+            _ = rtnl_htb_set_quantum(htb, Hierarchy.quantum(Hierarchy.unlimited.rate))
+            _ = rtnl_htb_set_rate64(htb, Hierarchy.unlimited.rate)
+            _ = rtnl_htb_set_rbuffer(htb, Hierarchy.unlimited.burst)
+            _ = rtnl_htb_set_ceil64(htb, Hierarchy.unlimited.rate)
+            _ = rtnl_htb_set_cbuffer(htb, Hierarchy.unlimited.burst)
+            return rtnl_class_add(route.pointer, htb, NLM_F_CREATE | NLM_F_EXCL)
+        }
+        if code < 0 { throw failure("add", "class \(Handle.free)", code) }
     }
 
     /// Changes the rate, in bytes a second: one message.

@@ -25,18 +25,28 @@ extension Hierarchy {
         return kind
     }
 
+    /// Gives one class its qdisc, maybe behind another one.
+    func addQueue(
+        _ kind: LeafKind, to leaf: Handle, below parent: UInt32? = nil, _ rate: UInt64, _ route: borrowing RouteSocket
+    ) throws(SystemError) {
+        let code = add(kind, to: leaf, below: parent, rate, route)
+        if code < 0 { throw failure("add", "qdisc \(kind.rawValue)", code) }
+    }
+
     /// Fits the length of the queue for all but TCP to another rate.
-    func resize(_ kind: LeafKind, rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) {
+    func resize(
+        _ kind: LeafKind, isDelayed: Bool, rate: UInt64, _ route: borrowing RouteSocket
+    ) throws(SystemError) {
         if !drops { return }
-        let code = add(kind, to: .rest, rate, route, flags: 0)
+        let code = add(kind, to: .rest, below: isDelayed ? Handle.rest.delayed : nil, rate, route, flags: 0)
         if code < 0 { throw failure("resize", "qdisc \(kind.rawValue)", code) }
     }
 
     private func add(
-        _ kind: LeafKind, to leaf: Handle, _ rate: UInt64, _ route: borrowing RouteSocket,
-        flags: CInt = NLM_F_CREATE | NLM_F_EXCL
+        _ kind: LeafKind, to leaf: Handle, below parent: UInt32? = nil, _ rate: UInt64,
+        _ route: borrowing RouteSocket, flags: CInt = NLM_F_CREATE | NLM_F_EXCL
     ) -> CInt {
-        qdisc(kind.rawValue, nil, parent: leaf.rawValue) { qdisc in
+        qdisc(kind.rawValue, nil, parent: parent ?? leaf.rawValue) { qdisc in
             switch (kind, drops && leaf == .rest) {
             case (.fqCodel, false): LeafLimits.fairness.set(on: qdisc)
             case (.fqCodel, true): LeafLimits(rate: rate).set(on: qdisc)

@@ -16,8 +16,10 @@ package struct Queue: ~Copyable {
     private let ifb: IFBDevice
     private let claim: QueueClaim
     private let hierarchy: Hierarchy
-    /// What queues the packets of each of the two classes.
+    /// What queues the packets of each class.
     package let leafKind: LeafKind
+    /// Whether packets are delayed, too.
+    private var isDelayed = false
 
     /// Makes the queue. `name` has at most 15 bytes and is unique in the network namespace; `alias` tells who made it. `rate`
     /// is in bytes a second, of frames. The lengths of the queue stay those for this rate when the rate changes.
@@ -50,6 +52,9 @@ package struct Queue: ~Copyable {
 
     /// Of the macvlan device.
     private static let frontPrefix = "thv-"
+
+    /// Whether a device is the part of a queue that packets are led to.
+    package static func isFront(_ device: Device) -> Bool { device.name.hasPrefix(frontPrefix) }
 
     /// Makes the queue of the run `id`, which has at most 11 bytes.
     package static func ofRun(
@@ -108,9 +113,20 @@ package struct Queue: ~Copyable {
     /// The largest packet but TCP's that may wait, in bytes: a longer one is hardly ever taken, as there is no room.
     package static func largestPacket(rate: UInt64) -> UInt32 { UInt32(clamping: LeafLimits.bytes(rate) / 4) }
 
+    /// A rate that holds nothing back.
+    package static let unlimited = Hierarchy.unlimited.rate
+
     /// Fits the length of the queue to a rate that it is to have for long.
     package func resize(_ bytesPerSecond: UInt64) throws(SystemError) {
-        try hierarchy.resize(leafKind, rate: bytesPerSecond, ifb.route)
+        try hierarchy.resize(leafKind, isDelayed: isDelayed, rate: bytesPerSecond, ifb.route)
+    }
+
+    /// Delays packets from now on, or delays them otherwise. At the first time, what waits is lost. `rate`: as for `resize`.
+    package mutating func setDelay(_ delay: Delay, rate: UInt64) throws(SystemError) {
+        if isDelayed { return try hierarchy.changeDelay(delay, ifb.route) }
+        if delay.nanoseconds == 0 { return }
+        try hierarchy.addDelay(delay, leafKind, rate: rate, ifb.route)
+        isDelayed = true
     }
 
     /// Holds packets to another rate from now on, in bytes of frames a second.
@@ -120,11 +136,15 @@ package struct Queue: ~Copyable {
 
     /// What it holds, and what passed and was dropped since it was made.
     package func statistics() throws(SystemError) -> QueueStatistics {
-        QueueStatistics(tcp: try leaf(.tcp), rest: try leaf(.rest))
+        QueueStatistics(tcp: try leaf(.tcp), rest: try leaf(.rest), near: try hasNear ? leaf(.near) : .init())
     }
 
+    private var hasNear: Bool { isDelayed && hierarchy.drops }
+
     private func leaf(_ leaf: Handle) throws(SystemError) -> QueueStatistics.Leaf {
-        let (found, code) = ifb.route.qdisc(of: device, below: leaf.rawValue, QueueStatistics.Leaf.init)
+        let isBehind = isDelayed && hierarchy.delayable.contains(leaf)
+        let place = isBehind ? leaf.delayed : leaf.rawValue
+        let (found, code) = ifb.route.qdisc(of: device, below: place, QueueStatistics.Leaf.init)
         guard code >= 0, let found else {
             let hint = "someone has removed it"
             throw SystemError("read", "the queue of device \(ifb.name)", errno: Errno(libnl: code), hint: hint)

@@ -1,10 +1,16 @@
 /// What a queue holds and did so far.
 package struct QueueStatistics: Sendable, Equatable {
-    /// The class of TCP, and that of all else.
+    /// The class of TCP, that of all else, and that of what isn't delayed where all else is. What is delayed doesn't wait yet.
     package let tcp: Leaf
     package let rest: Leaf
+    package let near: Leaf
 
-    /// One of its two classes. Bytes are those of frames; each segment of a large packet has its headers.
+    private var all: [Leaf] { [tcp, rest, near] }
+    package var passedBytes: UInt64 { all.reduce(0) { $0 + $1.passedBytes } }
+    package var queuedBytes: UInt64 { all.reduce(0) { $0 + $1.queuedBytes } }
+    package var droppedPackets: UInt64 { all.reduce(0) { $0 + $1.droppedPackets } }
+
+    /// One of its classes. Bytes are those of frames; each segment of a large packet has its headers.
     package struct Leaf: Sendable, Equatable {
         /// Since the queue was made.
         package var passedPackets: UInt64 = 0

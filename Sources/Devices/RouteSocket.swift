@@ -75,6 +75,14 @@ package struct RouteSocket: ~Copyable {
         return code >= 0 && hasAnswer && flags & CLibNL.NLM_F_DUMP == 0 ? nl_wait_for_ack(pointer) : code
     }
 
+    /// Sends a message of this type, which `fill` makes, and waits until it is done. Returns libnl's error code, or what isn't
+    /// negative.
+    func tell(_ type: Int, flags: CInt, _ fill: (OpaquePointer) -> Void) -> CInt {
+        guard let message = nlmsg_alloc_simple(CInt(type), flags) else { return -CInt(NLE_NOMEM) }
+        fill(message)
+        return nl_send_sync(pointer, message)
+    }
+
     /// All devices of the namespace, by index.
     package func devices() throws(SystemError) -> [Device] {
         var devices: [Device] = []

@@ -18,7 +18,7 @@ final class NetworkPlanes {
     private var hooks: [Int32: DeviceHook] = [:]
     /// The one for most devices.
     private let program: QueueProgram
-    private let queue: Queue
+    private var queue: Queue
     private let watch: DeviceWatch
     let network: NetworkNamespace
     private let place: Place
@@ -127,13 +127,23 @@ final class NetworkPlanes {
     func step() throws(SystemError) {
         forgetDeparted()
         let statistics = try queue.statistics()
-        waitingBytes = statistics.tcp.queuedBytes + statistics.rest.queuedBytes
-        passedBytes = statistics.tcp.passedBytes + statistics.rest.passedBytes
+        waitingBytes = statistics.queuedBytes
+        passedBytes = statistics.passedBytes
         if isWaiting {
             memory.noteQueue(
                 place.direction,
                 delayNanoseconds: UInt64(Double(waitingBytes) / Double(rate) * 1e9),
-                droppedPackets: statistics.tcp.droppedPackets + statistics.rest.droppedPackets)
+                droppedPackets: statistics.droppedPackets)
+        }
+    }
+
+    /// Delays what is led through the queue from now on.
+    func setDelay(_ delay: Delay) throws(SystemError) { try queue.setDelay(delay, rate: size) }
+
+    /// The devices that packets may pass, as far as they can be led to a queue.
+    func usableDevices() throws(SystemError) -> [Device] {
+        try network.routeSocket().devices().filter {
+            $0.isUp && !$0.hasMaster && $0.kind != "ifb" && !Queue.isFront($0)
         }
     }
 

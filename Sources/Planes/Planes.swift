@@ -18,7 +18,7 @@ package struct Planes: ~Copyable {
 
     // Destroyed in this order: the last made goes first.
     /// For each direction, of each network namespace in which the run receives or sends something.
-    private var networks: [NetworkPlanes.Place: NetworkPlanes] = [:]
+    var networks: [NetworkPlanes.Place: NetworkPlanes] = [:]
     /// Loaded ahead for the first of the networks.
     private var spare: QueueProgram?
     private var divisions: [Direction: QueueDivision] = [:]
@@ -27,12 +27,16 @@ package struct Planes: ~Copyable {
     private var bounded: (at: UInt64, senders: UInt32) = (0, 0)
     /// Whether uploads were to have a queue, and couldn't.
     private var hasUploadObstacle = false
+    /// Whether some of them wait there, as they can't be paced.
+    private var queuesUploads = false
+    /// What the queues are set to.
+    var impairment = Impairment.none
     private let cgroup: CgroupDirectory
-    private let memory: RunMemory
+    let memory: RunMemory
     private let mode: Mode
     private let kernel: KernelVersion
     private let run: NetworkPlanes.Identity
-    private let log: Logger
+    let log: Logger
 
     /// Each device that the run uses gets its queue by `use`. `members`: the cgroup of all that is limited.
     package init(
@@ -58,14 +62,13 @@ package struct Planes: ~Copyable {
     /// Makes the planes fit the limits. A queue that couldn't be set up, or that was lost, is tried again only if `retries`:
     /// that takes long, and many do this often.
     package mutating func follow(retries: Bool = true) {
-        let rates = memory.rates
-        if case .bytesPerSecond(let rate) = rates.down {
+        if let rate = queueRate(.down) {
             if mode != .police && (retries || memory.obstacle == nil) { shape(rate, retries) }
         } else {
             stop(.down)
             memory.obstacle = nil
         }
-        if case .bytesPerSecond(let rate) = rates.up {
+        if let rate = queueRate(.up) {
             if mode != .police && (retries || !hasUploadObstacle) { queueUploads(rate) }
         } else {
             stop(.up)
@@ -73,8 +76,15 @@ package struct Planes: ~Copyable {
         tellPlanes()
     }
 
+    /// What a queue is to hold packets to; nil where there needs to be none.
+    func queueRate(_ direction: Direction) -> UInt64? {
+        if case .bytesPerSecond(let rate) = memory.rates[direction] { return rate }
+        let needsQueue = direction == .down ? memory.impairment.isDelayed : memory.impairment != .none
+        return needsQueue ? Queue.unlimited : nil
+    }
+
     private func tellPlanes() {
-        memory.tellPlanes(isShaped: has(.down), isQueued: has(.up))
+        memory.tellPlanes(isShaped: has(.down), isQueued: queuesUploads && has(.up))
     }
 
     private func has(_ direction: Direction) -> Bool { networks.keys.contains { $0.direction == direction } }
@@ -104,7 +114,7 @@ package struct Planes: ~Copyable {
         do {
             try hold(.up, to: rate)
             hasUploadObstacle = false
-            if has(.up) { boundBuffers(rate) }
+            if queuesUploads { boundBuffers(rate) }
         } catch {
             giveUp(.up, error)
             log.info("uploads but TCP's aren't queued: \(error)")
@@ -121,7 +131,8 @@ package struct Planes: ~Copyable {
     }
 
     private func useQueues(_ direction: Direction, _ rate: UInt64) {
-        if has(direction) { memory.useQueues(direction, true, largest: NetworkPlanes.largestPacket(rate)) }
+        if !has(direction) || (direction == .up && !queuesUploads) { return }
+        memory.useQueues(direction, true, largest: NetworkPlanes.largestPacket(rate))
     }
 
     /// Does without queues.
@@ -130,7 +141,7 @@ package struct Planes: ~Copyable {
         networks = networks.filter { $0.key.direction != direction }
         divisions[direction] = nil
         switch direction {
-        case .down: memory.obstacle = memory.rates.down == .unlimited ? nil : "\(error)"
+        case .down: memory.obstacle = queueRate(.down) == nil ? nil : "\(error)"
         case .up: hasUploadObstacle = true
         }
         tellPlanes()
@@ -157,7 +168,7 @@ package struct Planes: ~Copyable {
         }
         for direction in Direction.allCases {
             let own = networks(direction)
-            divisions[direction]?.step(own)
+            if memory.rates[direction] != .unlimited { divisions[direction]?.step(own) }
         }
         if isWaiting(.up) { boundBuffers() }
     }
@@ -196,7 +207,11 @@ package struct Planes: ~Copyable {
 
     private mutating func stop(_ direction: Direction) {
         memory.leaveQueues(direction)
-        if direction == .up { buffers.release(cgroup.allProcesses) }
+        if direction == .down { memory.isDelayed = false }
+        if direction == .up && queuesUploads {
+            queuesUploads = false
+            buffers.release(cgroup.allProcesses)
+        }
     }
 }
 
@@ -207,7 +222,7 @@ extension Planes {
     /// Bounds what they may have waiting: again where there are more of them, and every second.
     package mutating func boundBuffers() {
         let now = Host.monotonicNanoseconds
-        guard has(.up), now > bounded.at + Planes.round || memory.senders != bounded.senders,
+        guard queuesUploads, now > bounded.at + Planes.round || memory.senders != bounded.senders,
             case .bytesPerSecond(let rate) = memory.rates.up
         else { return }
         boundBuffers(rate)
@@ -227,17 +242,21 @@ extension Planes {
         var leads = false
         // First of all, connections wait for it.
         defer { memory.settle(device, leads: leads) }
-        guard memory.learnsDevices(device.direction),
-            case .bytesPerSecond(let rate) = memory.rates[device.direction]
-        else { return }
+        guard memory.learnsDevices(device.direction), let rate = queueRate(device.direction) else { return }
         let place = NetworkPlanes.Place(network: device.network, direction: device.direction)
         do {
             try makeNetwork(place, rate)
             // Before they fill.
-            if place.direction == .up { boundBuffers(rate, isFirst: true) }
+            if place.direction == .up {
+                queuesUploads = true
+                boundBuffers(rate, isFirst: true)
+            }
             try networks[place]?.hook(device.index)
             leads = device.direction == .up
-            if device.direction == .down { memory.obstacle = nil }
+            if device.direction == .down {
+                memory.obstacle = nil
+                if impairment != .none { try hook(device.index, .up, of: device.network) }
+            }
         } catch {
             refuse(place, error)
         }
@@ -260,7 +279,7 @@ extension Planes {
         if place.direction == .down && isAlone { memory.obstacle = "\(error)" }
     }
 
-    private mutating func makeNetwork(_ place: NetworkPlanes.Place, _ rate: UInt64) throws {
+    mutating func makeNetwork(_ place: NetworkPlanes.Place, _ rate: UInt64) throws {
         if networks[place] != nil { return }
         if networks(place.direction).count == Planes.mostNetworks {
             throw SystemError(
@@ -270,6 +289,7 @@ extension Planes {
         let program = place.direction == .down ? spare.take() : nil
         networks[place] = try NetworkPlanes(
             at: place, in: try find(place.network), rate, memory, kernel, run, program, log)
+        if impairment.isDelayed { try networks[place]?.setDelay(Delay(impairment)) }
         if let network = networks[place]?.network, place.network != 0 { memory.noteNetwork(network.inode) }
         if divisions[place.direction] == nil {
             divisions[place.direction] = QueueDivision(place.direction, limit: rate, memory)

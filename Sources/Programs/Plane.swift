@@ -10,6 +10,8 @@ package enum Plane: String, Sendable, CaseIterable {
     case shape
     /// Uploads wait in a queue, as some of them can't be paced.
     case queue
+    /// Packets are delayed beyond that.
+    case delay
 }
 
 /// How downloads are limited.

@@ -89,7 +89,7 @@ extension RunMemory {
 
     /// Says which planes are in force.
     package func tellPlanes(isShaped: Bool, isQueued: Bool = false) {
-        var planes: Set<Plane> = []
+        var planes: Set<Plane> = isDelayed ? [.delay] : []
         if hasTCP && rates.up != .unlimited { planes.formUnion(isQueued ? [.pace, .queue] : [.pace]) }
         if hasTCP && rates.down != .unlimited { planes.formUnion(isShaped ? [.window, .shape] : [.window]) }
         self.planes = planes
@@ -141,6 +141,7 @@ extension Plane {
         case .window: 4
         case .shape: 8
         case .queue: 16
+        case .delay: 32
         }
     }
 }
@@ -162,6 +163,10 @@ package struct Counters: Sendable, Equatable {
     /// Packets of exempt peers, and their bytes from their network headers on; nothing else counts them.
     package var exemptPackets: UInt64 = 0
     package var exemptBytes: UInt64 = 0
+    /// Packets that were lost as was asked for; of uploads, they passed before.
+    package var lostPackets: UInt64 = 0
+    /// Those that were lost before they passed.
+    package var lostBefore: UInt64 = 0
 
     package init() {}
 
@@ -171,7 +176,9 @@ package struct Counters: Sendable, Equatable {
     }
 
     /// Each call of the run's program passes, drops or defers one packet.
-    package var programCalls: UInt64 { passedPackets + droppedPackets + deferredPackets + exemptPackets }
+    package var programCalls: UInt64 {
+        passedPackets + droppedPackets + deferredPackets + exemptPackets + lostBefore
+    }
 
     /// Whether there was traffic, and none of it with a peer that is limited.
     package var isAllExempt: Bool { exemptPackets > 0 && exemptPackets == programCalls }
@@ -243,6 +250,8 @@ extension RunMemory {
         counters.deferredPackets = direction == .down ? 0 : run.pointee.tcp.deferred_packets
         counters.exemptPackets = exempt.packets
         counters.exemptBytes = exempt.bytes
+        counters.lostPackets = direction.pick(from: run.pointee.lost)
+        counters.lostBefore = direction == .down ? counters.lostPackets : 0
         counters.activeNanoseconds = meter.last_ns - min(meter.first_ns, meter.last_ns)
         return counters
     }

@@ -97,6 +97,8 @@ package struct Report: Sendable {
     package var down: DirectionReport
     package var up: DirectionReport
     package let burst: TimeSpan
+    /// What makes the network slow besides.
+    package var impairment = Impairment.none
     /// What held the limits.
     package var planes: Set<Plane> = []
     package var planeCounters = PlaneCounters()
@@ -130,7 +132,8 @@ package struct Report: Sendable {
         self.init(subject, Limits(limits, burst: memory.burst, counting: memory.counting))
         down.counters = memory.counters(.down)
         up.counters = memory.counters(.up)
-        planes = limits == .unlimited ? [] : memory.planes.union([.police])
+        impairment = memory.impairment
+        planes = limits == .unlimited ? memory.planes : memory.planes.union([.police])
         planeCounters = memory.planeCounters
         obstacle = memory.obstacle
         self.group = group

@@ -29,6 +29,10 @@ package struct ReportDocument: Codable, Sendable {
     package let linger: String
     package let warnings: [String]
     package let group: Group?
+    // Of a network that is slow besides its rate; an older run's guard doesn't tell.
+    package let rtt_seconds: Double?
+    package let jitter_seconds: Double?
+    package let loss_share: Double?
     package let download: Traffic
     package let upload: Traffic
 
@@ -55,6 +59,7 @@ package struct ReportDocument: Codable, Sendable {
         package let dropped_packet_share: Double
         package let exempt_packets: UInt64
         package let exempt_bytes: UInt64
+        package let lost_packets: UInt64?
         package let witness_packets: UInt64?
         package let witness_bytes: UInt64?
         // An older run's guard doesn't tell them of uploads.
@@ -96,6 +101,9 @@ extension ReportDocument {
         linger = report.linger.rawValue
         warnings = report.warnings
         group = report.group.map(Group.init)
+        rtt_seconds = report.impairment.rtt.seconds
+        jitter_seconds = report.impairment.jitter.seconds
+        loss_share = report.impairment.loss.share
         download = Traffic(report.down, report)
         upload = Traffic(report.up, report)
     }
@@ -153,6 +161,7 @@ extension ReportDocument.Traffic {
         dropped_packet_share = direction.droppedShare
         exempt_packets = counters.exemptPackets
         exempt_bytes = counters.exemptBytes
+        lost_packets = counters.lostPackets
         witness_packets = counters.witnessPackets
         witness_bytes = counters.witnessBytes
     }

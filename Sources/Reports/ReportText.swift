@@ -10,6 +10,10 @@ extension Report {
             lines.append("  \(counters(of: direction))")
             if direction.limit != .unlimited { lines.append("  \(planes(of: direction.direction))") }
         }
+        if impairment != .none {
+            lines.append(
+                "network: \(impairment); lost \(down.counters.lostPackets) packets down, \(up.counters.lostPackets) up")
+        }
         if let group {
             lines.append("group \(group.name): \(group.runs) runs share \(group.down) down, \(group.up) up")
         }

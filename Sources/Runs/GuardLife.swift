@@ -70,7 +70,13 @@ struct GuardLife {
         if !memory.hasTCP { return nil }
         do {
             if !learns { throw SystemError("watch", "the run's packets", errno: .noMemory) }
-            return Planes(memory, plan.mode, kernel, hold.cgroup, members: try hold.members(), log)
+            var planes = Planes(memory, plan.mode, kernel, hold.cgroup, members: try hold.members(), log)
+            do {
+                try planes.impair()
+            } catch {
+                memory.obstacle = "\(error)"
+            }
+            return planes
         } catch {
             memory.obstruct(error, log)
             return nil
@@ -90,7 +96,7 @@ struct GuardLife {
         loop.run()
         loop.stop()
         // What couldn't be taken down is tried once more, as if a dead run had left it.
-        if plan.mode != .police && (memory.rates.down != .unlimited || memory.senders > 0) {
+        if plan.mode != .police && (memory.rates.down != .unlimited || memory.senders > 0 || memory.isImpaired) {
             plan.sweep.queues(in: memory.otherNetworks, log)
         }
         channel.finish()

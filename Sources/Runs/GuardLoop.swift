@@ -185,7 +185,8 @@ extension GuardLoop {
             // What another run needs to join the group.
             return life.member.map { ControlAnswer("joined", descriptors: $0.descriptors) }
                 ?? refusal("it is in no group")
-        case .set(let down, let up):
+        case .set(let down, let up, let network):
+            if let network, let refused = impair(network.applied(to: memory.impairment)) { return refused }
             return change(to: memory.asked.changed(down: down, up: up))
         case .setGroup(let down, let up):
             guard let group = memory.group else { return refusal("it is in no group") }
@@ -212,7 +213,28 @@ extension GuardLoop {
         hold.note(memory)
         life.tellPlanes(hold.method)
         let most = memory.mostRates
-        return ControlAnswer(ControlChange(down: most.down, up: most.up, obstacle: memory.obstacle))
+        let impairment = memory.impairment
+        return ControlAnswer(
+            ControlChange(
+                down: most.down, up: most.up, obstacle: memory.obstacle,
+                impairment: impairment == .none ? nil : "\(impairment)"))
+    }
+
+    /// Makes the network as slow as its user asks for now. Returns why it can't be; nil where it is.
+    private mutating func impair(_ asked: Impairment) -> ControlAnswer? {
+        if let fault = asked.fault { return refusal(fault) }
+        let before = memory.impairment
+        if asked == before { return nil }
+        if life.plan.mode == .police || planes == nil { return refusal("it has no queues, which that takes") }
+        memory.impairment = asked
+        do {
+            try planes?.impair()
+            return nil
+        } catch {
+            memory.impairment = before
+            try? planes?.impair()
+            return refusal("can't make the network slow: \(error)")
+        }
     }
 
     private var report: Report {

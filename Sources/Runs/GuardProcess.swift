@@ -117,7 +117,8 @@ final class GuardProcess {
         if hear() { return true }
         if isAlive {
             let rest = memory.hasTCP ? "downloads don't wait in a queue any more" : "only police holds the limits"
-            log.warning("the guard process was ended: \(rest)")
+            let more = memory.isImpaired ? ", and nothing is delayed or lost" : ""
+            log.warning("the guard process was ended: \(rest)\(more)")
             takeOver()
         }
         return false
@@ -153,6 +154,7 @@ final class GuardProcess {
         if memory.planes.contains(.shape) { memory.obstacle = "the guard process was ended" }
         memory.tellPlanes(isShaped: false)
         for direction in Direction.allCases { memory.leaveQueues(direction) }
+        memory.endImpairment()
         // Its claim to the queue lasts until it is gone altogether.
         kill(pid, SIGKILL)
         waitpid(pid, nil, 0)

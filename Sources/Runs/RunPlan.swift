@@ -21,6 +21,8 @@ package struct RunPlan: Sendable {
     /// How much unused time may be caught up on; covers TCP's minimum retransmission timeout of 200 ms.
     package var burst = TimeSpan(nanoseconds: 200_000_000)
     package var counting: Counting = .payload
+    /// What makes the network slow besides that.
+    package var impairment = Impairment.none
     package var attach: AttachChoice = .auto
     package var mode = Mode.auto
     package var linger = Linger.keep

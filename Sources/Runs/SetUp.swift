@@ -65,9 +65,11 @@ extension Limiter {
         _ plan: RunPlan, _ kernel: KernelVersion, _ entry: GroupEntry?, _ log: Logger
     ) throws(SetupError) -> RunMemory {
         do throws(LoadError) {
-            return try RunMemory(
+            let memory = try RunMemory(
                 for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none,
                 isGuest: plan.target.isGuest, isLate: !plan.target.isCommand)
+            memory.impairment = plan.impairment
+            return memory
         } catch {
             throw failed(error, log)
         }
@@ -128,7 +130,8 @@ extension Limiter {
         memory.tellPlanes(isShaped: false)
         // From the first packet on, which may be held until the guard gets on.
         for direction in Direction.allCases {
-            let isWanted = plan.mode != .police && memory.hasTCP && memory.rates[direction] != .unlimited
+            let hasTask = memory.rates[direction] != .unlimited || plan.impairment.isDelayed
+            let isWanted = plan.mode != .police && memory.hasTCP && hasTask
             memory.learnDevices(direction, isWanted)
         }
         if let guardProcess, guardProcess.isAlive {
@@ -145,16 +148,29 @@ extension Limiter {
                 throw SetupError("can't shape downloads: \(memory.obstacle ?? "the guard process has ended")")
             }
         }
+        if plan.impairment != .none {
+            guardProcess?.waitUntilReady()
+            if !memory.isImpaired { try doWithoutImpairment(plan, memory, log) }
+        }
         if guardProcess?.isAlive == true { return }
         for direction in Direction.allCases { memory.learnDevices(direction, false) }
         // The group's budget is what holds.
         memory.rates = memory.asked
     }
 
+    private static func doWithoutImpairment(
+        _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
+    ) throws(SetupError) {
+        let failure = "can't make the network slow: \(memory.obstacle ?? "the guard process has ended")"
+        guard plan.bestEffort else { throw SetupError(failure) }
+        memory.impairment = .none
+        log.error("NOT SLOWED: \(failure)")
+    }
+
     private static func doWithoutGuard(
         _ plan: RunPlan, _ error: SystemError, _ log: Logger
     ) throws(SetupError) {
-        if plan.mode == .shape { throw SetupError(error) }
+        if plan.mode == .shape || (plan.impairment != .none && !plan.bestEffort) { throw SetupError(error) }
         log.warning("\(error): nothing but police holds the limits, and that only while throttle lives")
     }
 }

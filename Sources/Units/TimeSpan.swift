@@ -22,3 +22,11 @@ package struct TimeSpan: Equatable, Sendable {
 
     package var seconds: Double { Double(nanoseconds) / 1e9 }
 }
+
+extension TimeSpan: CustomStringConvertible {
+    /// In seconds or milliseconds, with at most three decimals: `1.5s`, `200ms`.
+    package var description: String {
+        nanoseconds < 1_000_000_000
+            ? plain(fixed(Double(nanoseconds) / 1e6, digits: 3)) + "ms" : plain(fixed(seconds, digits: 3)) + "s"
+    }
+}

@@ -16,6 +16,7 @@ struct RunCommand: ParsableCommand {
             """)
 
     @OptionGroup(title: "Limits") var limits: LimitOptions
+    @OptionGroup(title: "A slow network") var slow: SlowNetworkOptions
     @OptionGroup(title: "What runs already") var target: TargetOptions
     @OptionGroup(title: "Peers") var peers: ScopeOptions
     @OptionGroup(title: "Setting up") var setup: SetupOptions
@@ -47,13 +48,18 @@ struct RunCommand: ParsableCommand {
 
     private func plan() throws -> RunPlan {
         var plan = RunPlan()
-        plan.rates = try limits.rates()
+        let profile = try slow.profile.map { try Profiles.find($0) }
+        plan.impairment = try slow.network.impairment(beside: profile?.impairment ?? .none)
+        plan.rates = try limits.rates(beside: profile, isEnough: slow.network.isGiven || profile != nil)
         plan.group = try limits.groupName()
         plan.burst = limits.burst
         plan.counting = limits.count
         plan.scope = peers.value
         plan.attach = setup.attach
         plan.mode = setup.mode
+        if plan.mode == .police && plan.impairment != .none {
+            throw ValidationError("Packets are delayed and lost at devices, which --mode police doesn't touch.")
+        }
         plan.linger = setup.linger
         plan.progress = reporting.progress
         plan.cgroupParent = setup.cgroupParent

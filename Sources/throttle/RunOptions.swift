@@ -27,11 +27,11 @@ struct LimitOptions: ParsableArguments {
     @Option(group: "Share one budget with all runs of this group (default: $THROTTLE_GROUP).")
     var group: GroupName?
 
-    /// Both limits, with the environment's defaults.
-    func rates() throws -> Rates {
-        let down = try down ?? LimitOptions.fromEnvironment("THROTTLE_DOWN")
-        let up = try up ?? LimitOptions.fromEnvironment("THROTTLE_UP")
-        if try down == nil && up == nil && groupName() == nil {
+    /// Both limits, with a profile's and the environment's defaults. `isEnough`: whether there is something else to do.
+    func rates(beside profile: Profile?, isEnough: Bool) throws -> Rates {
+        let down = try down ?? profile?.down ?? LimitOptions.fromEnvironment("THROTTLE_DOWN")
+        let up = try up ?? profile?.up ?? LimitOptions.fromEnvironment("THROTTLE_UP")
+        if try down == nil && up == nil && groupName() == nil && !isEnough {
             throw noLimit
         }
         return Rates(down: down ?? .unlimited, up: up ?? .unlimited)

@@ -17,10 +17,14 @@ struct SetCommand: ParsableCommand {
     var group: GroupName?
 
     @OptionGroup var rates: RateOptions
+    @OptionGroup var network: NetworkOptions
 
     func validate() throws {
-        if rates.down == nil && rates.up == nil {
-            throw ValidationError("Nothing to set. Use --down RATE, --up RATE or both.")
+        if rates.down == nil && rates.up == nil && !network.isGiven {
+            throw ValidationError("Nothing to set. Use --down RATE, --up RATE, --rtt TIME and the like.")
+        }
+        if group != nil && network.isGiven {
+            throw ValidationError("--rtt, --jitter and --loss are a run's own, not a group's.")
         }
         if (id == nil) == (group == nil) { throw ValidationError("Give either a run or --group NAME.") }
     }
@@ -32,9 +36,11 @@ struct SetCommand: ParsableCommand {
             return
         }
         let place = try LiveRuns().find(id ?? "")
-        let change = try place.set(down: rates.down, up: rates.up)
+        let impairment = ImpairmentChange(rtt: network.rtt, jitter: network.jitter, loss: network.loss)
+        let change = try place.set(down: rates.down, up: rates.up, network.isGiven ? impairment : nil)
         let now = Rates(bytesPerSecond: (change.down, change.up))
-        print("\(place.id) (\(place.record.name.printable)): down \(now.down), up \(now.up)")
+        let slow = change.impairment.map { ", \($0)" } ?? ""
+        print("\(place.id) (\(place.record.name.printable)): down \(now.down), up \(now.up)\(slow)".printable)
         if let obstacle = change.obstacle {
             Host.tell("throttle: downloads don't wait in a queue: \(obstacle.printable)\n")
         }

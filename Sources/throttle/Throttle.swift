@@ -12,7 +12,7 @@ struct Throttle: ParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, ListCommand.self, StatsCommand.self, SetCommand.self, GroupCommand.self,
-            CleanupCommand.self, DoctorCommand.self,
+            ProfilesCommand.self, CleanupCommand.self, DoctorCommand.self,
         ],
         defaultSubcommand: RunCommand.self)
 }
