@@ -96,8 +96,8 @@ static __always_inline int flow_read_ipv6(struct __sk_buff *skb, struct flow *fl
 		return -1;
 	if (ip.nexthdr != IPPROTO_TCP && ip.nexthdr != IPPROTO_UDP)
 		return -1;
-	if (!flow_read_ports(skb, sizeof(ip), bpf_ntohs(ip.payload_len), ip.nexthdr, flow,
-			     &tuple->ipv6.sport, &tuple->ipv6.dport))
+	if (!flow_read_ports(skb, sizeof(ip), bpf_ntohs(ip.payload_len), ip.nexthdr, flow, &tuple->ipv6.sport,
+			     &tuple->ipv6.dport))
 		return -1;
 	__builtin_memcpy(tuple->ipv6.saddr, &ip.saddr, sizeof(ip.saddr));
 	__builtin_memcpy(tuple->ipv6.daddr, &ip.daddr, sizeof(ip.daddr));

@@ -87,6 +87,22 @@ static __always_inline bool within_limit(struct __sk_buff *skb, enum throttle_di
 	return packet->bare_tcp;
 }
 
+/* Whether a packet is more than the run may still move. Where CPUs race, each may pass the one in its hands.
+ */
+static __always_inline bool exceeds_quota(const struct packet *packet, __u32 wire_bytes)
+{
+	const struct throttle_meter *down = &run.meter[THROTTLE_DOWN], *up = &run.meter[THROTTLE_UP];
+	bool count_wire = limit_of(THROTTLE_DOWN)->count_wire;
+	__u32 bytes = count_wire ? wire_bytes : packet->payload;
+	__u64 used = count_wire ? down->passed_wire_bytes + up->passed_wire_bytes
+				: down->passed_payload_bytes + up->passed_payload_bytes;
+
+	if (!bytes || used + bytes <= run.quota)
+		return false;
+	run.is_used_up = 1;
+	return true;
+}
+
 /* Says whether the packet passes, and counts it if so. */
 static __always_inline bool passes(struct __sk_buff *skb, struct packet *packet,
 				   enum throttle_direction direction)
@@ -97,6 +113,8 @@ static __always_inline bool passes(struct __sk_buff *skb, struct packet *packet,
 	ports[skb->local_port & 0xffff] = 1;
 	read_packet(packet, skb);
 	wire_bytes = packet_wire_bytes(packet, skb->gso_segs, skb->gso_size);
+	if (constants.has_quota && exceeds_quota(packet, wire_bytes))
+		return false;
 	if (!within_limit(skb, direction, packet, wire_bytes))
 		return false;
 	__sync_fetch_and_add(&meter->passed_packets, 1);

@@ -81,15 +81,18 @@ THROTTLE_INLINE void share_roll(struct throttle_share *share, const struct throt
 /*
  * How far the schedule's `lead` over the clock is below its target, from SHARE_ONE to -SHARE_ONE. Where all
  * sockets together have several turns in a burst, that is where packets are refused; where turns are longer,
- * the lead jumps by them, and says little at one time.
+ * the lead jumps by them, and says little at one time. Nor must it where a correction only comes after a
+ * `lag`, in ns: what the lead changes by meanwhile isn't to be more than what it is corrected by.
  */
-THROTTLE_INLINE __s64 share_error(const struct throttle_limit *limit, __u32 active, __s64 lead)
+THROTTLE_INLINE __s64 share_error(const struct throttle_limit *limit, __u32 active, __s64 lead, __u64 lag)
 {
 	__u64 round = share_round(limit, active), half = limit->burst_ns / 2;
 	__u64 target = half / 2 + (round < half / 2 ? round : half / 2);
 	__u64 width = half + (round > half ? 4 * (round - half) : 0);
 	__u64 distance;
 
+	if (width < lag)
+		width = lag;
 	if (lead < 0)
 		lead = 0;
 	/* BPF divides only unsigned numbers before -mcpu=v4. */
@@ -118,15 +121,16 @@ THROTTLE_INLINE __u64 share_gain(const struct throttle_limit *limit, __u32 activ
 
 /*
  * The rate of each active socket, in bytes per second. `lead`: ns that the schedule is ahead of the clock,
- * negative when idle. Corrects the gain too, once a step.
+ * negative when idle. `lag`: ns until the socket is told of its rate again. Corrects the gain too, once a
+ * step.
  */
 THROTTLE_INLINE __u64 share_rate(struct throttle_share *share, const struct throttle_limit *limit, __s64 lead,
-				 __u64 now)
+				 __u64 lag, __u64 now)
 {
 	__u32 active = share_active(share);
 	/* It is read when a socket has just had its turn: where that is all, nothing else is scheduled. */
 	__s64 others = lead - (__s64)share_turn(limit);
-	__s64 error = share_error(limit, active, others);
+	__s64 error = share_error(limit, active, others, lag);
 	__u64 elapsed = now - share->stepped_ns;
 	__u64 gain = share->gain, rate = limit->rate / active;
 

@@ -37,10 +37,10 @@ static __always_inline void tcp_mark_active(struct throttle_socket *socket, enum
 
 /*
  * The rate of each of a direction's active sockets, in bytes per second. `even`: what holds the limit is a
- * queue. A global function: the verifier goes through it once, not again for each way into what follows the
- * call.
+ * queue; `lag`: as for share_rate(). A global function: the verifier goes through it once, not again for each
+ * way into what follows the call.
  */
-__noinline __u64 throttle_share(__u32 direction, bool even, __u64 now)
+__noinline __u64 throttle_share(__u32 direction, bool even, __u64 lag, __u64 now)
 {
 	const struct throttle_limit *limit = limit_of(direction);
 	struct throttle_share *share = &run.share[direction & 1];
@@ -48,7 +48,7 @@ __noinline __u64 throttle_share(__u32 direction, bool even, __u64 now)
 	share_roll(share, limit, now);
 	if (even)
 		return limit->rate / share_active(share);
-	return share_rate(share, limit, (__s64)(run.meter[direction & 1].tat - now), now);
+	return share_rate(share, limit, (__s64)(run.meter[direction & 1].tat - now), lag, now);
 }
 
 /*
@@ -104,7 +104,8 @@ static __always_inline void tcp_pace(struct bpf_sock_ops *ops, struct throttle_s
 		return;
 	}
 	tcp_mark_active(socket, THROTTLE_UP);
-	rate = throttle_share(THROTTLE_UP, even, bpf_ktime_get_ns());
+	/* TCP calls for a round trip's length once in each (tcp_rtt_estimator()). */
+	rate = throttle_share(THROTTLE_UP, even, (ops->srtt_us >> 3) * 1000ULL, bpf_ktime_get_ns());
 	/* What others don't use is to be had, too: the queue holds the limit. */
 	if (queued)
 		rate = rate < limit_of(THROTTLE_UP)->rate / 2 ? 2 * rate : limit_of(THROTTLE_UP)->rate;
@@ -146,7 +147,7 @@ static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct th
 	if (!limit_of(THROTTLE_DOWN)->mult)
 		return;
 	tcp_mark_active(socket, THROTTLE_DOWN);
-	window = throttle_share(THROTTLE_DOWN, queued, now);
+	window = throttle_share(THROTTLE_DOWN, queued, 0, now);
 	if (queued)
 		rtt += TCP_QUEUE_US;
 	else

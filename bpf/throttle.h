@@ -22,9 +22,9 @@ enum throttle_direction {
 };
 
 /*
- * Handles of the run's queue (linux/pkt_sched.h): of its HTB, and of classes in it. A packet waits in the class
- * that its priority names (skb->priority); any other priority means the second. The last two are there where
- * packets are delayed.
+ * Handles of the run's queue (linux/pkt_sched.h): of its HTB, and of classes in it. A packet waits in the
+ * class that its priority names (skb->priority); any other priority means the second. The last two are there
+ * where packets are delayed.
  */
 enum throttle_queue_handle {
 	THROTTLE_QUEUE_ROOT = 0x74740000,
@@ -102,14 +102,14 @@ enum throttle_scope {
  * loaded: the verifier takes out all that a run has no use for.
  */
 struct throttle_constants {
-	__u32 scope;	/* enum throttle_scope */
-	__u32 grouped;	/* whether the run's packets are charged to its group's budget, too */
-	__u32 retry;	/* jiffies after which a connection's first packet that was held is tried again */
-	__u32 is_guest; /* whether its programs are on a cgroup that others are in: only marked sockets are
-			   the run's */
-	__u32 is_late;	/* whether the run came to what moved data already */
-	__u32 pad;
-	__u64 network; /* the cookie of throttle's network namespace; 0: sockets' can't be told here */
+	__u32 scope;	 /* enum throttle_scope */
+	__u32 grouped;	 /* whether the run's packets are charged to its group's budget, too */
+	__u32 retry;	 /* jiffies after which a connection's first packet that was held is tried again */
+	__u32 is_guest;	 /* whether its programs are on a cgroup that others are in: only marked sockets are
+			    the run's */
+	__u32 is_late;	 /* whether the run came to what moved data already */
+	__u32 has_quota; /* whether it may move no more than run.quota */
+	__u64 network;	 /* the cookie of throttle's network namespace; 0: sockets' can't be told here */
 };
 
 /* The same of the programs at devices, in the map ".rodata.queue". */
@@ -145,10 +145,10 @@ struct throttle_queue {
 	__u32 in_use;  /* whether packets are led there */
 	__u32 largest; /* bytes of a download but TCP's; a larger one is left to the police */
 	__u32 samples;
-	__u32 senders;	    /* sockets but TCP's whose uploads waited; counted by the program */
-	__u32 is_awaited;   /* whether one for uploads is being made; set by the program */
-	__u32 bounded;	    /* so many of the senders have a buffer that is bounded, or can't be */
-	__u32 delays;	    /* whether all packets are led there, as they are delayed */
+	__u32 senders;	  /* sockets but TCP's whose uploads waited; counted by the program */
+	__u32 is_awaited; /* whether one for uploads is being made; set by the program */
+	__u32 bounded;	  /* so many of the senders have a buffer that is bounded, or can't be */
+	__u32 delays;	  /* whether all packets are led there, as they are delayed */
 	__u32 pad;
 	__u64 delay_sum_ns; /* of all samples */
 	__u64 delay_max_ns;
@@ -184,10 +184,10 @@ struct throttle_event {
 
 /* What is in force. Written by user space; both processes of a run tell it from here. */
 struct throttle_state {
-	__u32 planes;	   /* a bit for each that holds limits besides the police */
-	__u32 has_witness; /* whether the parent has its programs */
-	__u32 has_tcp;	   /* whether those are attached that know the run's sockets */
-	__u32 is_impaired; /* whether packets are delayed and lost, as was asked for */
+	__u32 planes;	     /* a bit for each that holds limits besides the police */
+	__u32 has_witness;   /* whether the parent has its programs */
+	__u32 has_tcp;	     /* whether those are attached that know the run's sockets */
+	__u32 is_impaired;   /* whether packets are delayed and lost, as was asked for */
 	__u64 networks[4];   /* inodes of other network namespaces than throttle's that have had queues */
 	__u64 obstacle[120]; /* why downloads don't wait in a queue, where they were to: text, ends with a 0
 			      */
@@ -206,7 +206,7 @@ struct throttle_run {
 	__u32 learns[THROTTLE_DIRECTIONS]; /* whether it is to be told of devices, as packets may wait in
 					    * queues
 					    */
-	__u32 loss[THROTTLE_DIRECTIONS]; /* 2^32 times the chance that a packet is lost, less 1; 0: none */
+	__u32 loss[THROTTLE_DIRECTIONS];   /* 2^32 times the chance that a packet is lost, less 1; 0: none */
 	struct throttle_delay delay;
 	__u32 has_strangers; /* whether sockets were made in other network namespaces than throttle's */
 	struct throttle_witness witness[THROTTLE_DIRECTIONS];
@@ -220,6 +220,8 @@ struct throttle_run {
 	__u64 asked[THROTTLE_DIRECTIONS];
 	struct throttle_exempt exempt[THROTTLE_DIRECTIONS];
 	__u64 lost[THROTTLE_DIRECTIONS]; /* packets, as was asked for */
+	__u64 quota;	  /* bytes of both directions, as the limits count them. Written by user space */
+	__u64 is_used_up; /* whether a packet was more than it had left */
 	struct throttle_state state;
 };
 

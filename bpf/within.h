@@ -39,8 +39,7 @@ static __always_inline bool within_has_socket(struct __sk_buff *skb, struct flow
 }
 
 /* The flow the other way. Returns whether its port of origin is the higher one. */
-static __always_inline bool within_turn(struct __sk_buff *skb, const struct flow *flow,
-					struct flow *back)
+static __always_inline bool within_turn(struct __sk_buff *skb, const struct flow *flow, struct flow *back)
 {
 	const struct bpf_sock_tuple *tuple = &flow->tuple;
 

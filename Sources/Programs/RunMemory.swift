@@ -16,18 +16,18 @@ package final class RunMemory {
     package let burst: TimeSpan
     package let counting: Counting
 
-    /// Makes it, for programs that are loaded later. `isGuest`: whether they will be on a cgroup that others are in, too;
+    /// Makes it, for programs that are loaded later. `quota`: what the run may move, in bytes. `isGuest`: whether they will be on a cgroup that others are in, too;
     /// `isLate`: whether what they limit runs already.
     package init(
         for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none,
-        isGuest: Bool = false, isLate: Bool = false
+        isGuest: Bool = false, isLate: Bool = false, quota: UInt64? = nil
     ) throws(LoadError) {
         let object = try BPFObject(programs_maps())
         if case .shared(let descriptor) = budget { try object.use(descriptor, forMap: Map.group) }
         let isGrouped = if case .none = budget { false } else { true }
         // Earlier, the program for TCP's events can't tell them.
         try object.declare(
-            scope, isGrouped: isGrouped, isGuest: isGuest, isLate: isLate,
+            scope, isGrouped: isGrouped, isGuest: isGuest, isLate: isLate, hasQuota: quota != nil,
             hasNetworkCookies: kernel >= KernelVersion(5, 15))
         try object.load()
         try object.fill(scope)
@@ -38,6 +38,7 @@ package final class RunMemory {
         counting = limits.counting
         asked = limits.rates
         rates = limits.rates
+        if let quota { allot(quota) }
     }
 
     var run: UnsafeMutablePointer<throttle_run> { shared.value }

@@ -97,6 +97,10 @@ package struct Report: Sendable {
     package var down: DirectionReport
     package var up: DirectionReport
     package let burst: TimeSpan
+    /// What it may move in both directions together; nil: as much as it likes.
+    package var quota: UInt64?
+    /// Whether the command was ended as that was used up.
+    package var isEndedByQuota = false
     /// What makes the network slow besides.
     package var impairment = Impairment.none
     /// What held the limits.
@@ -133,6 +137,7 @@ package struct Report: Sendable {
         down.counters = memory.counters(.down)
         up.counters = memory.counters(.up)
         impairment = memory.impairment
+        quota = memory.quota
         planes = limits == .unlimited ? memory.planes : memory.planes.union([.police])
         planeCounters = memory.planeCounters
         obstacle = memory.obstacle

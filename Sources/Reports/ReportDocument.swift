@@ -33,6 +33,9 @@ package struct ReportDocument: Codable, Sendable {
     package let rtt_seconds: Double?
     package let jitter_seconds: Double?
     package let loss_share: Double?
+    package let quota_bytes: UInt64?
+    package let quota_used_bytes: UInt64?
+    package let ended_by_quota: Bool?
     package let download: Traffic
     package let upload: Traffic
 
@@ -104,6 +107,9 @@ extension ReportDocument {
         rtt_seconds = report.impairment.rtt.seconds
         jitter_seconds = report.impairment.jitter.seconds
         loss_share = report.impairment.loss.share
+        quota_bytes = report.quota
+        quota_used_bytes = report.quota.map { _ in report.down.passedBytes + report.up.passedBytes }
+        ended_by_quota = report.quota.map { _ in report.isEndedByQuota }
         download = Traffic(report.down, report)
         upload = Traffic(report.up, report)
     }

@@ -10,6 +10,10 @@ extension Report {
             lines.append("  \(counters(of: direction))")
             if direction.limit != .unlimited { lines.append("  \(planes(of: direction.direction))") }
         }
+        if let quota {
+            let used = Scaled(Double(down.passedBytes + up.passedBytes), of: Double(quota), unit: "B")
+            lines.append("quota: \(used) used\(isEndedByQuota ? ", and so the command was ended" : "")")
+        }
         if impairment != .none {
             lines.append(
                 "network: \(impairment); lost \(down.counters.lostPackets) packets down, \(up.counters.lostPackets) up")

@@ -133,6 +133,9 @@ package struct Limiter: ~Copyable {
         return try attempting("wait for", members.path) { () throws(Errno) in try members.events() }
     }
 
+    /// Sends a signal to all of its processes.
+    func send(_ signal: CInt) { hold.cgroup.run.send(signal) }
+
     /// How many processes the run has.
     var population: Int { hold.cgroup.run.population }
 

@@ -66,13 +66,21 @@ package struct Run {
         let limiter = started.limiter
         var running = started.running
         let progress = plan.progress ? Progress() : nil
+        var quota = plan.quota.map { _ in QuotaWatch(killAfter: plan.killAfter, log) }
+        var shown = began
         let outcome: Outcome
         do throws(SystemError) {
             outcome = try running.supervise(
-                as: caller, input: guardProcess?.input ?? -1, milliseconds: progress?.milliseconds ?? -1,
+                as: caller, input: guardProcess?.input ?? -1,
+                milliseconds: quota == nil ? progress?.milliseconds ?? -1 : QuotaWatch.milliseconds,
                 tick: { stops in
                     switch limiter {
-                    case .some(let limiter) where !stops: progress?.show(flows(limiter))
+                    case .some(let limiter) where !stops:
+                        quota?.look(at: limiter)
+                        let now = Host.monotonicNanoseconds
+                        guard let progress, now >= shown + UInt64(progress.milliseconds) * 1_000_000 else { return }
+                        shown = now
+                        progress.show(flows(limiter))
                     default: progress?.erase()
                     }
                 },
@@ -98,6 +106,7 @@ package struct Run {
             report.leftBehindText.map { log.log(level: report.linger == .release ? .warning : .info, "\($0)") }
         }
         (report.setupFailure, report.hasMoved) = (failure, hasMoved)
+        report.isEndedByQuota = quota?.hasEnded == true
         report.end(outcome, after: elapsed)
         return (outcome, report)
     }

@@ -21,6 +21,10 @@ package struct RunPlan: Sendable {
     /// How much unused time may be caught up on; covers TCP's minimum retransmission timeout of 200 ms.
     package var burst = TimeSpan(nanoseconds: 200_000_000)
     package var counting: Counting = .payload
+    /// Bytes of both directions after which the command is ended; nil: never.
+    package var quota: UInt64?
+    /// How long it then has until it is killed; nil: as long as it takes.
+    package var killAfter: TimeSpan?
     /// What makes the network slow besides that.
     package var impairment = Impairment.none
     package var attach: AttachChoice = .auto

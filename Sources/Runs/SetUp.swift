@@ -67,7 +67,7 @@ extension Limiter {
         do throws(LoadError) {
             let memory = try RunMemory(
                 for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none,
-                isGuest: plan.target.isGuest, isLate: !plan.target.isCommand)
+                isGuest: plan.target.isGuest, isLate: !plan.target.isCommand, quota: plan.quota)
             memory.impairment = plan.impairment
             return memory
         } catch {

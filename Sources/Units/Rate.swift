@@ -38,17 +38,8 @@ package enum Rate: Equatable, Sendable {
 
     /// The factor that a lower-case unit stands for, as bytes over a divisor; nil if it is none.
     private static func scale(of unit: Substring) -> (bytes: UInt64, per: UInt64)? {
-        var unit = unit
-        var factor: UInt64 = 1
-        if let power = unit.first.flatMap({ "kmgt".firstIndex(of: $0) }) {
-            let exponent = "kmgt".distance(from: "kmgt".startIndex, to: power) + 1
-            unit = unit.dropFirst()
-            // "bi" of "bit" isn't the "i" of "Ki": that one follows the prefix directly.
-            let binary = unit.first == "i"
-            if binary { unit = unit.dropFirst() }
-            for _ in 0..<exponent { factor *= binary ? 1024 : 1000 }
-        }
-        switch unit {
+        let (factor, rest) = multiple(in: unit)
+        switch rest {
         case "", "b", "b/s", "/s": return (factor, 1)
         case "bit", "bit/s": return (factor, 8)
         default: return nil

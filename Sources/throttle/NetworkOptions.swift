@@ -5,7 +5,8 @@ import Units
 /// What makes a network slow besides its rate, for `run` and `set`.
 struct NetworkOptions: ParsableArguments {
     @Option(
-        parsing: .unconditional, help: ArgumentHelp("Add so much to each round trip, such as 100ms.", valueName: "time"),
+        parsing: .unconditional,
+        help: ArgumentHelp("Add so much to each round trip, such as 100ms.", valueName: "time"),
         transform: { try valid($0, TimeSpan.init) })
     var rtt: TimeSpan?
 

@@ -36,7 +36,7 @@ struct RunCommand: ParsableCommand {
             if commandWords == 0 { throw ValidationError("No command to run. It follows the options, or '--'.") }
         } else {
             if commandWords > 0 { throw ValidationError("Either a command, or what runs already: not both.") }
-            if let option = setup.forCommand {
+            if let option = setup.forCommand ?? (limits.quota == nil ? nil : "--quota") {
                 throw ValidationError("\(option) goes with a command, not with what runs already.")
             }
         }
@@ -50,7 +50,9 @@ struct RunCommand: ParsableCommand {
         var plan = RunPlan()
         let profile = try slow.profile.map { try Profiles.find($0) }
         plan.impairment = try slow.network.impairment(beside: profile?.impairment ?? .none)
-        plan.rates = try limits.rates(beside: profile, isEnough: slow.network.isGiven || profile != nil)
+        plan.rates = try limits.rates(
+            beside: profile, isEnough: slow.network.isGiven || profile != nil || limits.quota != nil)
+        (plan.quota, plan.killAfter) = (limits.quota, limits.killAfter)
         plan.group = try limits.groupName()
         plan.burst = limits.burst
         plan.counting = limits.count
@@ -70,7 +72,10 @@ struct RunCommand: ParsableCommand {
         return plan
     }
 
-    /// Runs the command and reports. Returns how it ended.
+    /// Of a command that has used its quota up: as timeout(1) has it.
+    private static let overtime: CInt = 124
+
+    /// Runs the command and reports. Returns how it ended, for whoever called us.
     func execute() throws -> Outcome {
         let account = try setup.user.map { try Account($0) }
         if setup.systemd { try SystemdScope.enter(commandOf: commandWords) }
@@ -84,6 +89,6 @@ struct RunCommand: ParsableCommand {
             log.error("can't execute '\(report.subject.command[0])': \(error)")
         }
         reporting.publish(report, to: output, log)
-        return outcome
+        return report.isEndedByQuota ? .exited(RunCommand.overtime) : outcome
     }
 }

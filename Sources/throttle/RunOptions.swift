@@ -24,11 +24,28 @@ struct LimitOptions: ParsableArguments {
     @Option(help: "What a limit counts.")
     var count = Counting.payload
 
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "End the command once it has moved so much, both ways together, such as 500M.", valueName: "bytes"),
+        transform: { try valid($0, ByteCount.init).bytes })
+    var quota: UInt64?
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Kill it where it goes on for so long after that.", valueName: "time"),
+        transform: { try valid($0, TimeSpan.init) })
+    var killAfter: TimeSpan?
+
     @Option(group: "Share one budget with all runs of this group (default: $THROTTLE_GROUP).")
     var group: GroupName?
 
+    func validate() throws {
+        if killAfter != nil && quota == nil { throw ValidationError("--kill-after goes with --quota.") }
+    }
+
     /// Both limits, with a profile's and the environment's defaults. `isEnough`: whether there is something else to do.
-    func rates(beside profile: Profile?, isEnough: Bool) throws -> Rates {
+    func rates(beside profile: Profile? = nil, isEnough: Bool = false) throws -> Rates {
         let down = try down ?? profile?.down ?? LimitOptions.fromEnvironment("THROTTLE_DOWN")
         let up = try up ?? profile?.up ?? LimitOptions.fromEnvironment("THROTTLE_UP")
         if try down == nil && up == nil && groupName() == nil && !isEnough {

@@ -205,7 +205,7 @@ import Testing
             for rate in [1, 1000, 50_000, 5_000_000, 12_500_000_000, 1 << 40] as [UInt64] {
                 let queue = try Queue(named: "q", in: .current(), alias: "", rate: rate, log: .silent)
                 let statistics = try queue.statistics()
-                #expect(statistics == QueueStatistics(tcp: .init(), rest: .init()), "\(rate)")
+                #expect(statistics == QueueStatistics(tcp: .init(), rest: .init(), near: .init()), "\(rate)")
             }
             #expect(try shell("dmesg | grep -c HTB || true") == before)
         }

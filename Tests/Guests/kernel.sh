@@ -4,6 +4,8 @@
 . /tests/check.sh
 # shellcheck source=Tests/Guests/transfer.sh
 . /tests/transfer.sh
+# shellcheck source=Tests/Guests/network.sh
+. /tests/network.sh
 
 at_least() { [ "$(printf '%s\n' "$1" "$(uname -r)" | sort -V | head -n 1)" = "$1" ]; }
 
@@ -546,4 +548,5 @@ check kill-guard check_kill_guard
 check kill-both check_kill_both
 check kill-both-legacy check_kill_both --attach legacy
 check exclusive check_exclusive
+check_network
 checks_end

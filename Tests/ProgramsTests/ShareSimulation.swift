@@ -34,6 +34,8 @@ struct ShareSimulation {
         let demand: Demand
         var rate: UInt64 = 0
         var epoch: UInt32 = 0
+        /// When it was last told of its rate: once in a round trip.
+        var paced: UInt64 = 0
         /// How often the police refused what it has to send.
         var refusals: UInt64 = 0
     }
@@ -78,12 +80,14 @@ struct ShareSimulation {
             pace(number, event.time)
             send(number, event.time)
         case .turn: send(number, event.time)
-        case .acknowledged: pace(number, event.time)
+        case .acknowledged where event.time >= sockets[number].paced + roundTrip: pace(number, event.time)
+        case .acknowledged: break
         }
     }
 
     /// tcp_pace() of bpf/tcp.h.
     private mutating func pace(_ number: Int, _ now: UInt64) {
+        sockets[number].paced = now
         if sockets[number].epoch != share.epoch + 1 {
             sockets[number].epoch = share.epoch + 1
             share.active_now += 1
@@ -91,7 +95,7 @@ struct ShareSimulation {
         let lead = Int64(bitPattern: due &- now)
         let rate = withUnsafePointer(to: limit) { limit in
             share_roll(&share, limit, now)
-            return share_rate(&share, limit, lead, now)
+            return share_rate(&share, limit, lead, roundTrip, now)
         }
         sockets[number].rate = share_pacing_rate(sockets[number].rate, rate)
     }

@@ -48,6 +48,16 @@ import Testing
         #expect(rates.prefix(15).allSatisfy { (0.008...0.012).contains($0) })
     }
 
+    /// TCP tells the round trip, and so is told of the rate, once in each.
+    @Test(arguments: [0.1, 0.3, 0.6, 1, 2], [1, 4, 16])
+    func `the limit is filled over long paths`(roundTrip: Double, count: Int) {
+        var sockets = ShareSimulation(
+            limit: 500_000, roundTrip: roundTrip, [Demand](repeating: .greedy, count: count))
+        sockets.run(until: 20 * roundTrip)
+        let ratio = sum(sockets.run(until: 60 * roundTrip)) / 500_000
+        #expect((0.97...1.03).contains(ratio), "\(ratio)")
+    }
+
     @Test func `a share is max-min fair`() {
         let limit = 1_000_000.0
         let demands = [0.02, 0.1, 0.15].map { Demand(rate: limit * $0) } + [.greedy, .greedy, .greedy]
@@ -161,7 +171,7 @@ import Testing
             let lead = Int64(bitPattern: random.next() % 4 == 0 ? random.next() : random.magnitude(bits: 40))
             let isStep = now - share.stepped_ns >= SHARE_STEP_NS
             let gains = UInt64(SHARE_ONE) / 4...UInt64(share_active(&share)) * UInt64(SHARE_ONE)
-            let result = share_rate(&share, &limit, lead, now)
+            let result = share_rate(&share, &limit, lead, 0, now)
             // At most twice what there is: one is the share of all, the other the error.
             #expect((16...max(16, 2 * rate)).contains(result), "\(rate) \(burst) \(share) \(lead)")
             #expect(!isStep || gains.contains(share.gain))
@@ -184,7 +194,7 @@ import Testing
         for lead in stride(from: Int64(-1_000_000_000), through: 5_000_000_000, by: 10_000_000) {
             var share = throttle_share()
             (share.active_now, share.gain, share.stepped_ns) = (3, 1024, second)
-            let result = share_rate(&share, &limit, lead, second + 1)
+            let result = share_rate(&share, &limit, lead, 0, second + 1)
             #expect(result <= last)
             last = result
         }
@@ -208,10 +218,10 @@ import Testing
     func `an error is none at its target, and one where packets are refused`(burst: UInt64) {
         var limit = bucket_limit(1_000_000_000, burst, false)
         let target = Int64(burst / 4 + min(share_round(&limit, 1), burst / 4))
-        #expect(share_error(&limit, 1, target) == 0)
-        #expect(share_error(&limit, 1, target + Int64(burst / 2)) == -1024)
-        #expect(share_error(&limit, 1, Int64.max / 2) == -1024)
-        #expect((500...1024).contains(share_error(&limit, 1, 0)))
-        #expect(share_error(&limit, 1, -1) == share_error(&limit, 1, 0))
+        #expect(share_error(&limit, 1, target, 0) == 0)
+        #expect(share_error(&limit, 1, target + Int64(burst / 2), 0) == -1024)
+        #expect(share_error(&limit, 1, Int64.max / 2, 0) == -1024)
+        #expect((500...1024).contains(share_error(&limit, 1, 0, 0)))
+        #expect(share_error(&limit, 1, -1, 0) == share_error(&limit, 1, 0, 0))
     }
 }

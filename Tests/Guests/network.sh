@@ -1,0 +1,155 @@
+# shellcheck shell=sh
+# A network that is slow besides its rate, as netem makes it; sourced behind transfer.sh.
+
+# round_trips ADDRESS COUNT OPTION...: those of a command in a run with these options. Sets connect, stream, datagram (the
+# medians, in ms), least and most (of the datagrams').
+round_trips() {
+    address=$1 count=$2
+    shift 2
+    case $address in
+    within) words="within 5500" ;;
+    127.*)
+        python3 /tests/roundtrip.py serve "$address" 5500 2>"$T/server-errors" &
+        later "kill $!"
+        wait_for listens $! 5500 || fail "the server doesn't listen"
+        words="measure $address 5500"
+        ;;
+    *)
+        nsenter --net=/run/netns/far python3 /tests/roundtrip.py serve "$address" 5500 2>"$T/server-errors" &
+        later "kill $!"
+        wait_for listens $! 5500 || fail "the server doesn't listen"
+        words="measure $address 5500"
+        ;;
+    esac
+    # shellcheck disable=SC2086 # several words
+    timeout -k 5 90 throttle run --stats=json --stats-file "$T/report.json" "$@" -- ${ENTER:-} \
+        python3 /tests/roundtrip.py $words "$count" >"$T/trips" 2>"$T/errors" ||
+        fail "status $?: $(tail -n 2 "$T/errors")"
+    # shellcheck disable=SC2034 # for checks
+    read -r _ connect _ _ stream _ least datagram most missing <"$T/trips"
+    note "connect=$connect" "tcp=$stream" "udp=$datagram" "least=$least" "most=$most"
+}
+
+# check_rtt ADDRESS MILLISECONDS: by TCP's connect, by echoes of TCP and of UDP; and by ping, unless both ends are the run's.
+check_rtt() {
+    round_trips "$1" 20 --rtt "$2ms"
+    most_ms=$(calculate "$2 * 1.02 + 8")
+    within "$2" "$most_ms" "$connect" "what connecting takes, in ms,"
+    within "$2" "$most_ms" "$stream" "the round trip by TCP, in ms,"
+    within "$2" "$most_ms" "$datagram" "the round trip by UDP, in ms,"
+    equal "$missing" 0 "the number of datagrams that were lost"
+    equal "$(jq -r '.planes | join("+")' "$T/report.json")" delay "the list of planes"
+    [ "$1" = within ] && return
+    throttle run --rtt "$2ms" -- ping -c 5 "$1" >"$T/ping" || fail "no ping"
+    ping_ms=$(sed -n 's/.*min\/avg\/max = \([0-9.]*\).*/\1/p' "$T/ping")
+    note "ping=$ping_ms"
+    within "$2" "$most_ms" "$ping_ms" "the round trip by ping, in ms,"
+}
+
+# What isn't in the run has the network that it always had.
+check_rtt_others() {
+    throttle run --rtt 300ms -- sleep 20 &
+    later "kill $!"
+    sleep 1
+    ping -c 5 "$FAR4" >"$T/ping" || fail "no ping"
+    within 0 50 "$(sed -n 's/.*min\/avg\/max = \([0-9.]*\).*/\1/p' "$T/ping")" "the round trip of others, in ms,"
+}
+
+check_rtt_elsewhere() {
+    ENTER="nsenter --net=/run/netns/far" round_trips within 10 --rtt 100ms
+    within 100 110 "$stream" "the round trip by TCP, in ms,"
+}
+
+# No packet overtakes another.
+check_jitter() {
+    round_trips "$FAR4" 60 --rtt 80ms --jitter 30ms
+    within 50 70 "$least" "the shortest round trip, in ms,"
+    within 90 120 "$most" "the longest round trip, in ms,"
+    serve "$FAR4"
+    throttle run --rtt 80ms --jitter 30ms -- iperf3 -c "$FAR4" -u -b 4M -R -t 4 -J >"$T/iperf.json" || fail "no iperf3"
+    disorder=$(jq '.end.streams[0].udp.out_of_order' "$T/iperf.json")
+    note "disorder=$disorder"
+    equal "$disorder" 0 "the number of datagrams out of order"
+}
+
+# check_slow up|down RATE MILLISECONDS [OPTION...]: the limit holds, and no packet is lost, at any round trip.
+check_slow() {
+    # Whoever sends writes large pieces, a round trip apart.
+    OMIT=$((2 + $3 / 150)) SECONDS_LONG=$((4 + $3 / 50))
+    direction=$1 rate=$2 ms=$3
+    shift 3
+    transfer "$direction" "$FAR4" "$rate" --rtt "${ms}ms" "$@"
+    note "delay=$delay" "drops=$drops" "retransmits=$retransmits"
+    has_plane delay
+    within 0.97 1.03 "$ratio" "the ratio"
+    equal "$drops" 0 "the number of dropped packets"
+}
+
+check_set_rtt() {
+    nsenter --net=/run/netns/far python3 /tests/roundtrip.py serve "$FAR4" 5500 &
+    later "kill $!"
+    wait_for listens $! 5500 || fail "the server doesn't listen"
+    cat >"$T/script" <<-END
+	for _ in 1 2 3 4; do python3 /tests/roundtrip.py measure $FAR4 5500 5; read -r _ <$T/go; done
+	END
+    mkfifo "$T/go"
+    throttle run -d 1M --name slow --stats=json --stats-file "$T/report.json" -- sh "$T/script" >"$T/trips" &
+    run=$!
+    later "kill $run"
+    exec 3>"$T/go"
+    for rtt in 0ms 100ms 300ms 50ms; do # before each but the first measurement
+        throttle set slow --rtt $rtt >"$T/set" || fail "no set: $(cat "$T/set")"
+        echo >&3
+        sleep 6
+    done
+    exec 3>&-
+    trips=$(cut -d' ' -f5 <"$T/trips" | cut -d. -f1 | tr '\n' ' ')
+    equal "$trips" "0 0 100 300 " "the list of round trips, in ms,"
+}
+
+check_loss() {
+    nsenter --net=/run/netns/far python3 /tests/roundtrip.py serve "$FAR4" 5500 2>"$T/server-errors" &
+    later "kill $!"
+    wait_for listens $! 5500 || fail "the server doesn't listen"
+    throttle run --loss 20% --rtt 50ms --stats=json --stats-file "$T/report.json" -- \
+        python3 /tests/roundtrip.py datagrams "$FAR4" 5500 1000 >"$T/missing" 2>"$T/errors" ||
+        fail "status $?: $(tail -n 2 "$T/errors")"
+    read -r missing <"$T/missing"
+    told=$(jq '.download.lost_packets + .upload.lost_packets' "$T/report.json")
+    note "missing=$missing" "told=$told"
+    within 300 420 "$missing" "the number of datagrams that were lost, of 1000 (360 are to be),"
+    equal "$told" "$missing" "the number that the report tells"
+}
+
+# check_profile NAME RTT DOWN UP: what it says, measured, in ms and kbit/s.
+check_profile() {
+    OMIT=$((3 + $2 / 60)) SECONDS_LONG=6
+    round_trips "$FAR4" 5 --profile "$1"
+    within "$2" "$(calculate "$2 * 1.05 + 10")" "$connect" "what connecting takes, in ms,"
+    for direction in down up; do
+        [ $direction = down ] && kbit=$3 || kbit=$4
+        transfer $direction "$FAR4" "${kbit}kbit" --profile "$1"
+        within 0.97 1.03 "$ratio" "the ratio"
+    done
+}
+
+check_network() {
+    for rtt in 20 200; do check "rtt-$rtt" check_rtt "$FAR4" $rtt; done
+    check rtt-loopback check_rtt 127.0.0.1 100
+    check rtt-within check_rtt within 100
+    check rtt-others check_rtt_others
+    check rtt-elsewhere check_rtt_elsewhere
+    check jitter check_jitter
+    check slow-down-50 check_slow down 500k 50
+    check slow-down-600 check_slow down 500k 600
+    check slow-down-2000 check_slow down 200k 2000
+    check slow-up-50 check_slow up 500k 50
+    check slow-up-600 check_slow up 500k 600
+    check slow-up-2000 check_slow up 200k 2000
+    check slow-jitter check_slow down 500k 100 --jitter 40ms
+    check set-rtt check_set_rtt
+    check loss check_loss
+    check profile-3g check_profile 3g 150 1600 768
+    check profile-dial check_profile dial 60 49 30
+    check profile-satellite check_profile satellite 558 25000 3000
+}
