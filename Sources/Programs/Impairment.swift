@@ -12,6 +12,14 @@ package struct Impairment: Equatable, Sendable {
 
     package init() {}
 
+    /// Of seconds, and a share of 1, that somebody may have made up.
+    package init(rtt: Double, jitter: Double, loss: Double) {
+        func span(_ seconds: Double) -> TimeSpan { TimeSpan(nanoseconds: UInt64(min(max(seconds, 0), 1e6) * 1e9)) }
+        self.rtt = span(rtt)
+        self.jitter = span(jitter)
+        self.loss = Percentage(share: loss)
+    }
+
     package static let none = Impairment()
 
     /// Of either time.
@@ -55,7 +63,9 @@ extension RunMemory {
             impairment.rtt = TimeSpan(nanoseconds: UInt64(run.pointee.delay.us) * 1000)
             impairment.jitter = TimeSpan(nanoseconds: UInt64(run.pointee.delay.jitter_us) * 1000)
             let loss = run.pointee.loss.0
-            impairment.loss = Percentage(share: loss == 0 ? 0 : (Double(loss) + 1) / 4_294_967_296)
+            // As it was given, which is a billionth at the finest.
+            let billionths = ((Double(loss) + 1) / 4.294_967_296).rounded()
+            impairment.loss = Percentage(share: loss == 0 ? 0 : billionths / 1e9)
             return impairment
         }
         set {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Control
 import Glibc
 import Kernel
+import Programs
 import Reports
 import Units
 
@@ -38,9 +39,16 @@ struct ListCommand: ParsableCommand {
         .init(title: "TOTAL DOWN", isNumber: true, rank: 3), .init(title: "TOTAL UP", isNumber: true, rank: 2),
         .init(title: "PLANES", rank: 1), .init(title: "COMMAND"),
     ]
+    /// Only where some run has one that is slow besides its rate.
+    private static let network = Table.Column(title: "NETWORK", rank: 0)
 
     func table(_ rows: [Row]) -> String {
-        Table(columns: ListCommand.columns, rows: rows.map(\.cells)).text(width: Host.terminalSize(of: 1)?.columns)
+        let isSlow = rows.contains { $0.network != "-" }
+        let columns =
+            ListCommand.columns.dropLast() + (isSlow ? [ListCommand.network] : []) + ListCommand.columns.suffix(1)
+        let cells = rows.map { $0.cells.dropLast() + (isSlow ? [$0.network] : []) + $0.cells.suffix(1) }
+        return Table(columns: Array(columns), rows: cells.map(Array.init)).text(
+            width: Host.terminalSize(of: 1)?.columns)
     }
 
     /// A run, as it is listed.
@@ -60,6 +68,10 @@ struct ListCommand: ParsableCommand {
         let command: [String]
         let age_seconds: Double
         let planes: [String]
+        /// None of these, where the run doesn't answer.
+        let rtt_seconds: Double?
+        let jitter_seconds: Double?
+        let loss_share: Double?
         let download: Direction
         let upload: Direction
 
@@ -87,6 +99,9 @@ struct ListCommand: ParsableCommand {
             command = run.record.command
             age_seconds = run.report?.elapsed_seconds ?? Double(max(0, time(nil) - run.record.started))
             planes = run.report?.planes ?? []
+            rtt_seconds = run.report?.rtt_seconds
+            jitter_seconds = run.report?.jitter_seconds
+            loss_share = run.report?.loss_share
             download = direction(\.download, run.record.down)
             upload = direction(\.upload, run.record.up)
         }
@@ -97,6 +112,11 @@ struct ListCommand: ParsableCommand {
                 total(download), total(upload), planes.isEmpty ? "-" : planes.joined(separator: "+"),
                 command.joined(separator: " ").printable,
             ]
+        }
+
+        var network: String {
+            let slow = Impairment(rtt: rtt_seconds ?? 0, jitter: jitter_seconds ?? 0, loss: loss_share ?? 0)
+            return slow == .none ? "-" : "\(slow)"
         }
 
         private var age: String {
