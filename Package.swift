@@ -24,6 +24,7 @@ let package = Package(
 
         // One module a thing; what it imports is above it here. Only Runs composes, only the command line knows Runs.
         .target(name: "Units", swiftSettings: strict),
+        .target(name: "Background", swiftSettings: strict),
         .target(name: "Kernel", dependencies: ["CKernel", system, logging], swiftSettings: strict),
         .target(name: "Cgroups", dependencies: ["Kernel", "CKernel", system, logging], swiftSettings: small),
         .target(
@@ -77,6 +78,10 @@ let package = Package(
             path: "Tests/TestSupport",
             swiftSettings: strict),
         .testTarget(name: "UnitsTests", dependencies: ["Units", "TestSupport"], swiftSettings: strict),
+        // Hours on simulated lines.
+        .testTarget(
+            name: "BackgroundTests", dependencies: ["Background", "TestSupport"],
+            swiftSettings: strict + [.unsafeFlags(["-O"])]),
         .testTarget(
             name: "CgroupsTests", dependencies: ["Cgroups", "Kernel", "TestSupport", system], swiftSettings: strict),
         .testTarget(
