@@ -47,15 +47,20 @@ static __always_inline bool ends_here(struct __sk_buff *skb, const struct flow *
 	return way == BPF_FIB_LKUP_RET_FWD_DISABLED || way == BPF_FIB_LKUP_RET_NOT_FWDED;
 }
 
+/* Whether it isn't to wait for the rate: it costs nothing, or has no room there, and is left to the police.
+ */
+static __always_inline bool passes_by(struct __sk_buff *skb, const struct flow *flow, int protocol)
+{
+	return flow->overtakes || (protocol != IPPROTO_TCP && skb->len > run.queue[THROTTLE_DOWN].largest);
+}
+
 /* The class for a packet of the run, as its priority; 0: none. */
 static __always_inline __u32 queue_class(struct __sk_buff *skb, struct flow *flow, int protocol)
 {
-	bool is_large = protocol != IPPROTO_TCP && skb->len > run.queue[THROTTLE_DOWN].largest;
-
 	if (run.queue[THROTTLE_DOWN].delays) {
 		if (within_is_undelayed(skb, flow, protocol))
-			return flow->overtakes || is_large ? 0 : THROTTLE_NEAR_CLASS;
-		if (flow->overtakes || is_large)
+			return passes_by(skb, flow, protocol) ? 0 : THROTTLE_NEAR_CLASS;
+		if (passes_by(skb, flow, protocol))
 			return THROTTLE_FREE_CLASS;
 	}
 	return protocol == IPPROTO_TCP ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
@@ -79,12 +84,13 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	protocol = flow_read(skb, &flow);
 	if (protocol < 0 || !ports[flow_local_port(skb, &flow)])
 		return false;
-	if (!run.queue[THROTTLE_DOWN].delays &&
-	    (flow.overtakes || (protocol != IPPROTO_TCP && skb->len > run.queue[THROTTLE_DOWN].largest)))
+	if (!run.queue[THROTTLE_DOWN].delays && !constants.is_timed && passes_by(skb, &flow, protocol))
 		return false;
 	if (constants.scope && comes_exempt(skb, &flow))
 		return false;
 	if (!within_has_socket(skb, &flow, protocol, true) || !ends_here(skb, &flow))
+		return false;
+	if (!run.queue[THROTTLE_DOWN].delays && passes_by(skb, &flow, protocol))
 		return false;
 	class = queue_class(skb, &flow, protocol);
 	if (!class || !queue_has_frame(skb))

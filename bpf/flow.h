@@ -114,6 +114,16 @@ static __always_inline int flow_read(struct __sk_buff *skb, struct flow *flow)
 	return -1;
 }
 
+/* Where it comes from, as a key of a map. */
+static __always_inline void flow_address(struct __sk_buff *skb, const struct flow *flow, __u32 *address)
+{
+	__builtin_memset(address, 0, 16);
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		address[0] = flow->tuple.ipv4.saddr;
+	else
+		__builtin_memcpy(address, flow->tuple.ipv6.saddr, 16);
+}
+
 /*
  * A port as the index of an array. The verifier of Linux 5.10 knows no bounds of what was swapped or put
  * together; the compiler does, and would leave out the mask.

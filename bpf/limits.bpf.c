@@ -17,6 +17,7 @@
 #include "packet.h"
 #include "scope.h"
 #include "source.h"
+#include "times.h"
 
 /* Return values of cgroup_skb programs: kernel/bpf/cgroup.c, __cgroup_bpf_run_filter_skb(). */
 enum {
@@ -244,8 +245,11 @@ int throttle_up(struct __sk_buff *skb)
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);
 		return EGRESS_DEFER;
 	}
-	if (passes(skb, &packet, THROTTLE_UP))
+	if (passes(skb, &packet, THROTTLE_UP)) {
+		if (constants.is_timed)
+			times_note(skb);
 		return PASS;
+	}
 	if (device_is_tcp(skb)) {
 		/* tcp_write_xmit() takes a segment that wasn't sent for one that is to be: none is lost. */
 		__sync_fetch_and_add(&run.tcp.deferred_packets, 1);

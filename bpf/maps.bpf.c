@@ -5,5 +5,6 @@
  */
 #include "group.h"
 #include "maps.h"
+#include "times.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -109,7 +109,9 @@ struct throttle_constants {
 			    the run's */
 	__u32 is_late;	 /* whether the run came to what moved data already */
 	__u32 has_quota; /* whether it may move no more than run.quota */
-	__u64 network;	 /* the cookie of throttle's network namespace; 0: sockets' can't be told here */
+	__u32 is_timed;	 /* whether it is to be known how long round trips take */
+	__u32 pad;
+	__u64 network; /* the cookie of throttle's network namespace; 0: sockets' can't be told here */
 };
 
 /* The same of the programs at devices, in the map ".rodata.queue". */
@@ -182,6 +184,25 @@ struct throttle_event {
 	__u32 direction; /* what it is new for */
 };
 
+/* What is known of round trips since user space looked last; that is what resets the first two. */
+struct throttle_run_times {
+	__u64 queueing_ns; /* the least that one was above the shortest to that address; all bits: none was */
+	__u64 base_ns;	   /* that shortest one */
+	__u64 samples;
+	__u64 acknowledged_bytes; /* of uploads */
+	__u64 wire_bytes;	  /* of downloads, as devices count them */
+};
+
+/* How a run gives way. Written by user space, for reports. */
+struct throttle_yield {
+	__u32 is_on;
+	__u32 is_away[THROTTLE_DIRECTIONS]; /* whether it leaves the line to others now */
+	__u32 yields[THROTTLE_DIRECTIONS];  /* how often it did */
+	__u32 queueing_us;		    /* of the last round trip */
+	__u32 base_us;
+	__u32 pad;
+};
+
 /* What is in force. Written by user space; both processes of a run tell it from here. */
 struct throttle_state {
 	__u32 planes;	     /* a bit for each that holds limits besides the police */
@@ -220,6 +241,8 @@ struct throttle_run {
 	__u64 asked[THROTTLE_DIRECTIONS];
 	struct throttle_exempt exempt[THROTTLE_DIRECTIONS];
 	__u64 lost[THROTTLE_DIRECTIONS]; /* packets, as was asked for */
+	struct throttle_run_times times;
+	struct throttle_yield yield;
 	__u64 quota;	  /* bytes of both directions, as the limits count them. Written by user space */
 	__u64 is_used_up; /* whether a packet was more than it had left */
 	struct throttle_state state;

@@ -15,15 +15,20 @@
 
 #include "flow.h"
 #include "maps.h"
+#include "times.h"
 
 #define WITHIN_LOOPBACK 1 /* LOOPBACK_IFINDEX, include/net/flow.h */
 
-/* Whether a packet's receiver is a socket of the run; `notes`: its packets take the queue from now on. */
+/*
+ * Whether a packet's receiver is a socket of the run; `comes`: the packet is on its way in, so that its
+ * socket takes the queue from now on, and its round trip may be timed.
+ */
 static __always_inline bool within_has_socket(struct __sk_buff *skb, struct flow *flow, int protocol,
-					      bool notes)
+					      bool comes)
 {
 	struct throttle_socket *socket;
 	struct bpf_sock *sk;
+	__u32 address[4];
 
 	if (protocol == IPPROTO_TCP)
 		sk = bpf_sk_lookup_tcp(skb, &flow->tuple, flow_size(skb), BPF_F_CURRENT_NETNS, 0);
@@ -32,8 +37,12 @@ static __always_inline bool within_has_socket(struct __sk_buff *skb, struct flow
 	if (!sk)
 		return false;
 	socket = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (socket && notes && !socket->queued)
+	if (socket && comes && !socket->queued)
 		socket->queued = 1;
+	if (socket && comes && constants.is_timed && protocol == IPPROTO_TCP) {
+		flow_address(skb, flow, address);
+		times_take(skb, sk, address);
+	}
 	bpf_sk_release(sk);
 	return socket;
 }

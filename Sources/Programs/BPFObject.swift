@@ -36,6 +36,13 @@ struct BPFObject: ~Copyable {
         bpf_program__set_autoload(bpf_object__find_program_by_name(pointer, program), false)
     }
 
+    /// Doesn't make the maps of these names, which no program gets to.
+    func leaveOut(maps names: [String]) {
+        for name in names where hasMap(name) {
+            bpf_map__set_autocreate(bpf_object__find_map_by_name(pointer, name), false)
+        }
+    }
+
     func hasMap(_ name: String) -> Bool { bpf_object__find_map_by_name(pointer, name) != nil }
 
     /// What a map of constants holds; before the programs are loaded, as they are checked and compiled for it.

@@ -20,19 +20,20 @@ package final class RunMemory {
     /// `isLate`: whether what they limit runs already.
     package init(
         for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none,
-        isGuest: Bool = false, isLate: Bool = false, quota: UInt64? = nil
+        isGuest: Bool = false, isLate: Bool = false, quota: UInt64? = nil, isTimed: Bool = false
     ) throws(LoadError) {
         let object = try BPFObject(programs_maps())
         if case .shared(let descriptor) = budget { try object.use(descriptor, forMap: Map.group) }
         let isGrouped = if case .none = budget { false } else { true }
         // Earlier, the program for TCP's events can't tell them.
         try object.declare(
-            scope, isGrouped: isGrouped, isGuest: isGuest, isLate: isLate, hasQuota: quota != nil,
+            scope, isGrouped: isGrouped, isGuest: isGuest, isLate: isLate, hasQuota: quota != nil, isTimed: isTimed,
             hasNetworkCookies: kernel >= KernelVersion(5, 15))
+        if !isTimed { object.leaveOut(maps: SharedMaps.ofTimes) }
         try object.load()
         try object.fill(scope)
         shared = try SharedMemory<throttle_run>(of: object, Map.run)
-        maps = try SharedMaps(of: object)
+        maps = try SharedMaps(of: object, isTimed: isTimed)
         group = isGrouped ? try GroupMemory(of: object) : nil
         burst = limits.burst
         counting = limits.counting

@@ -51,7 +51,8 @@ package struct Scope: Sendable, Equatable {
 extension BPFObject {
     /// Tells the programs what they are for, before they are loaded.
     func declare(
-        _ scope: Scope, isGrouped: Bool, isGuest: Bool, isLate: Bool, hasQuota: Bool, hasNetworkCookies: Bool
+        _ scope: Scope, isGrouped: Bool, isGuest: Bool, isLate: Bool, hasQuota: Bool, isTimed: Bool,
+        hasNetworkCookies: Bool
     ) throws(LoadError) {
         var constants = throttle_constants()
         if !scope.prefixes.isEmpty {
@@ -61,6 +62,7 @@ extension BPFObject {
         constants.is_guest = isGuest ? 1 : 0
         constants.is_late = isLate ? 1 : 0
         constants.has_quota = hasQuota ? 1 : 0
+        constants.is_timed = isTimed ? 1 : 0
         constants.retry = UInt32(max(1, Host.ticksPerSecond / 250))
         constants.network = hasNetworkCookies ? Host.networkCookie ?? 0 : 0
         try set(constants, ofMap: Map.constants)

@@ -6,12 +6,16 @@ package final class SharedMaps {
     /// Our own, in the order of `names`.
     package private(set) var descriptors: [CInt] = []
 
-    private static let names = [
+    private let names: [String]
+    private static let usual = [
         Map.run, Map.group, Map.ports, Map.alarm, "sockets", Map.prefixes, Map.constants,
     ]
+    /// Of a run whose round trips are timed.
+    static let ofTimes = ["times", "bases"]
 
-    init(of object: borrowing BPFObject) throws(LoadError) {
-        for name in SharedMaps.names { descriptors.append(try object.copyDescriptor(ofMap: name).release()) }
+    init(of object: borrowing BPFObject, isTimed: Bool) throws(LoadError) {
+        names = SharedMaps.usual + (isTimed ? SharedMaps.ofTimes : [])
+        for name in names { descriptors.append(try object.copyDescriptor(ofMap: name).release()) }
     }
 
     deinit {
@@ -21,12 +25,13 @@ package final class SharedMaps {
     /// That of the map of this name; -1 where there is none.
     func descriptor(of name: String) -> CInt { byName.first { $0.0 == name }?.1 ?? -1 }
 
-    fileprivate var byName: Zip2Sequence<[String], [CInt]> { zip(SharedMaps.names, descriptors) }
+    fileprivate var byName: Zip2Sequence<[String], [CInt]> { zip(names, descriptors) }
 }
 
 extension BPFObject {
     /// Takes a run's maps, as far as it has them, instead of making its own.
     func use(_ maps: SharedMaps) throws(LoadError) {
         for (name, descriptor) in maps.byName where hasMap(name) { try use(descriptor, forMap: name) }
+        if maps.descriptor(of: SharedMaps.ofTimes[0]) < 0 { leaveOut(maps: SharedMaps.ofTimes) }
     }
 }

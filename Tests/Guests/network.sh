@@ -123,11 +123,12 @@ check_loss() {
 
 # check_profile NAME RTT DOWN UP: what it says, measured, in ms and kbit/s.
 check_profile() {
-    OMIT=$((3 + $2 / 60)) SECONDS_LONG=6
+    OMIT=$((3 + $2 / 60))
     round_trips "$FAR4" 5 --profile "$1"
     within "$2" "$(calculate "$2 * 1.05 + 10")" "$connect" "what connecting takes, in ms,"
     for direction in down up; do
         [ $direction = down ] && kbit=$3 || kbit=$4
+        SECONDS_LONG=$((6 + 1200 / kbit)) # hundred packets
         transfer $direction "$FAR4" "${kbit}kbit" --profile "$1"
         within 0.97 1.03 "$ratio" "the ratio"
     done
