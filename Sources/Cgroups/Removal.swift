@@ -188,7 +188,8 @@ extension RunCgroup {
                 continue
             } catch {
                 throw SystemError(
-                    "move", "process \(process) to \(run.path)", errno: error, hint: RunCgroup.hint(for: error))
+                    "move", "process \(process) to \(run.path)", errno: error,
+                    hint: RunCgroup.hint(for: error, .target))
             }
         }
     }

@@ -18,9 +18,9 @@ package struct RunCgroup: ~Copyable {
     private let log: Logger
     var isLeft = false
 
-    /// Makes both cgroups below `base`.
-    package init(in base: consuming CgroupDirectory, log: Logger) throws(SystemError) {
-        let parent = try RunCgroup.makeParent(in: base)
+    /// Makes both cgroups below `base`. `place`: why it is there.
+    package init(in base: consuming CgroupDirectory, _ place: Place = .anywhere, log: Logger) throws(SystemError) {
+        let parent = try RunCgroup.makeParent(in: base, place)
         let name = parent.name
         do {
             run = try parent.makeChild("run")
@@ -99,7 +99,7 @@ package struct RunCgroup: ~Copyable {
     }
 
     private static func makeParent(
-        in base: borrowing CgroupDirectory
+        in base: borrowing CgroupDirectory, _ place: Place
     ) throws(SystemError) -> CgroupDirectory {
         var failure = Errno.fileExists
         for attempt in 1...100 {
@@ -119,19 +119,33 @@ package struct RunCgroup: ~Copyable {
                 if error != .noSuchFileOrDirectory { break }
             }
         }
-        throw SystemError("create a cgroup in", base.path, errno: failure, hint: hint(for: failure))
+        throw SystemError("create a cgroup in", base.path, errno: failure, hint: hint(for: failure, place))
     }
 
-    static func hint(for errno: Errno) -> String? {
+    /// What a run is below, which tells what helps where it can't be.
+    package enum Place: Sendable {
+        /// Where throttle is, which can have itself started elsewhere.
+        case anywhere
+        /// Where throttle is.
+        case caller
+        /// Where processes are that it limits.
+        case target
+    }
+
+    static func hint(for errno: Errno, _ place: Place = .anywhere) -> String? {
         switch errno {
-        case .permissionDenied, .notPermitted:
-            "run as root, or in a cgroup that is delegated to you ("
-                + (Host.hasSystemd ? "as throttle run --systemd … does it, or " : "")
-                + "systemd-run --user --scope -p Delegate=yes throttle …)"
+        case .permissionDenied, .notPermitted: "run as root" + delegation(place)
         case .readOnlyFileSystem: "the cgroup file system is mounted read-only here, as in unprivileged containers"
         case .operationNotSupportedByDevice: "the cgroup of this process was removed; start a new session"
         default: nil
         }
+    }
+
+    private static func delegation(_ place: Place) -> String {
+        if place == .target { return "" }
+        return ", or in a cgroup that is delegated to you ("
+            + (place == .anywhere && Host.hasSystemd ? "as throttle run --systemd … does it, or " : "")
+            + "systemd-run --user --scope -p Delegate=yes throttle …)"
     }
 }
 

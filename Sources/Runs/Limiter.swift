@@ -36,7 +36,7 @@ package struct Limiter: ~Copyable {
         let programs = try Limiter.load(kernel, memory, log)
         let cgroup: RunCgroup
         do {
-            cgroup = try RunCgroup(in: base, log: log)
+            cgroup = try RunCgroup(in: base, plan.target.place, log: log)
         } catch {
             throw SetupError(error)
         }

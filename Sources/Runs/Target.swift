@@ -53,6 +53,15 @@ package enum Target: Sendable, Equatable {
         }
     }
 
+    /// Why the run's own cgroup is where it is.
+    var place: RunCgroup.Place {
+        switch self {
+        case .command: .anywhere
+        case .processes: .target
+        case .cgroup, .unit: .caller
+        }
+    }
+
     /// That cgroup; nil where there is none.
     func wholeCgroup() throws(SystemError) -> CgroupDirectory? {
         switch self {

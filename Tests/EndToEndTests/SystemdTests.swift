@@ -112,4 +112,18 @@ import Testing
         #expect(completed.stderr.contains("throttle run --systemd …") == isBooted)
         #expect(completed.stderr.contains("systemd-run --user --scope -p Delegate=yes throttle …"))
     }
+
+    /// Nor does a delegated cgroup help where processes are in another one.
+    @Test(arguments: [true, false])
+    func `error for a target's cgroup names no option that it refuses`(isWhole: Bool) throws {
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let cgroup = try TestCgroup("target", in: lab.cgroup.path)
+        let target = try lab.start(["sleep", "60"], in: cgroup)
+        let script = #"mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec "$@""#
+        let words = isWhole ? ["--cgroup", cgroup.path] : ["-p", "\(target.pid)"]
+        let completed = try lab.run(
+            ["unshare", "-m", "sh", "-c", script, "sh"] + Lab.nobody + [binary, "-d", "50k"] + words)
+        #expect(completed.ending == .exited(125) && completed.stderr.contains("Permission denied; run as root"))
+        #expect(!completed.stderr.contains("--systemd") && completed.stderr.contains("Delegate=yes") == isWhole)
+    }
 }
