@@ -24,8 +24,8 @@ import Testing
         return child
     }
 
-    private func attaching(_ options: String..., to process: pid_t) -> [String] {
-        let words = [throttlePath, "run", "-p", "\(process)", "--stats=json", "--stats-file", "stats"]
+    private func attaching(_ options: String..., to process: pid_t, stats: String = "stats") -> [String] {
+        let words = [throttlePath, "run", "-p", "\(process)", "--stats=json", "--stats-file", stats]
         return network.near.entry + words + options
     }
 
@@ -37,6 +37,11 @@ import Testing
         #expect(poll { (try? lab.require(["find", lab.cgroup.path, "-name", "throttle-*"])) == "" })
         let links = try lab.require(["ip", "-n", network.near.name, "-br", "link"])
         #expect(poll { !links.contains("thr-") && !links.contains("thu-") })
+    }
+
+    /// How many connections of the near namespace may not send as fast as they can.
+    private func pacedConnections() throws -> Int {
+        try lab.require(network.near.entry + ["ss", "-tinH"]).matches(of: /pacing_rate [^ \/]+\//).count
     }
 
     private func client(_ options: [String]) -> [String] {
@@ -126,6 +131,89 @@ extension AttachTests {
         #expect(try Iperf3.Result(lab.run(words).stdout).bytesPerSecond > 20 * AttachTests.limit)
         kill(server.pid, SIGTERM)
         _ = try server.wait()
+        try expectNothingLeft()
+    }
+
+    /// With its workers, which serve what they have accepted before, and what comes.
+    @Test func `nginx is limited by its master process`() throws {
+        let server = try FileServer(in: network.near, lab, bytes: 1_000_000, workers: 2)
+        let home = try cgroup(of: server.pid)
+        let script = """
+            import http.client, os, time
+            kept = http.client.HTTPConnection("\(NetworkPair.nearAddress)", 8077)
+            for phase in "before", "limited", "after":
+                while not os.path.exists(phase): time.sleep(0.01)
+                for connection in kept, http.client.HTTPConnection(kept.host, 8077):
+                    began = time.monotonic()
+                    connection.request("GET", "/file")
+                    print(len(connection.getresponse().read()) / (time.monotonic() - began), flush=True)
+            """
+        let client = try lab.start(network.far.entry + ["/usr/bin/python3", "-c", script], in: lab.helpers)
+        func measure(_ phase: String) throws -> [Double] {
+            let count = client.stdout.split(separator: "\n").count + 2
+            try lab.write("", to: phase)
+            try #require(poll { client.stdout.split(separator: "\n").count == count && client.stdout.hasSuffix("\n") })
+            return client.stdout.split(separator: "\n").suffix(2).map { (Double($0) ?? 0) / AttachTests.limit }
+        }
+        #expect(try #require(measure("before").min()) > 5)
+        let child = try lab.start(attaching("-u", "1M", to: server.pid))
+        #expect(poll { (try? pacedConnections()) == 2 })
+        let limited = try measure("limited")
+        #expect(limited.allSatisfy { 0.8...1.25 ~= $0 }, "\(limited)")
+        kill(child.pid, SIGTERM)
+        #expect(try child.wait().ending == .killed(SIGTERM))
+        #expect(try cgroup(of: server.pid) == home && lab.helpers.children == [])
+        #expect(try #require(measure("after").min()) > 5)
+        try expectNothingLeft()
+    }
+
+    @Test func `a thousand connections are paced, and then none`() throws {
+        let script = """
+            import resource, socket, sys
+            resource.setrlimit(resource.RLIMIT_NOFILE, 2 * resource.getrlimit(resource.RLIMIT_NOFILE)[1:])
+            server = socket.create_server(("127.0.0.1", 0))
+            pairs = [(socket.create_connection(server.getsockname()), server.accept()[0]) for _ in range(500)]
+            print("ready", flush=True)
+            sys.stdin.read()
+            for one, other in pairs:
+                for sender, receiver in (one, other), (other, one):
+                    sender.sendall(b"whole")
+                    assert receiver.recv(9) == b"whole"
+            """
+        let target = try start(["/usr/bin/python3", "-c", script], input: .pipe)
+        try target.waitForOutput("ready")
+        #expect(try pacedConnections() == 0)
+        let child = try lab.start(attaching("-u", "1M", "-d", "1M", to: target.pid))
+        #expect(poll { (try? pacedConnections()) == 1000 })
+        kill(child.pid, SIGTERM)
+        #expect(try child.wait().ending == .killed(SIGTERM))
+        #expect(try pacedConnections() == 0)
+        target.closeInput()
+        let completed = try target.wait()
+        #expect(completed.ending == .exited(0) && completed.stderr == "")
+        try expectNothingLeft()
+    }
+
+    @Test func `two of a group share its budget`() throws {
+        let ports = ["5201", "5301"]
+        let servers = try ports.map { try Iperf3.server(in: network.far, lab, "-p", $0) }
+        let transfers = try ports.map { try start(client(["-p", $0, "-t", "6"])) }
+        usleep(500_000)
+        let children = try transfers.map {
+            let options = attaching(
+                "-u", "1M", "--for", "4s", "-g", "attach-\(getpid())", to: $0.pid, stats: "\($0.pid)")
+            return try lab.start(options)
+        }
+        for child in children {
+            let completed = try child.wait()
+            #expect(completed.ending == .exited(0) && completed.stderr == "")
+        }
+        let shares = try transfers.map {
+            try lab.stats("\($0.pid)").upload.achieved_bytes_per_second / AttachTests.limit
+        }
+        #expect(0.85...1.15 ~= shares.reduce(0, +) && shares.allSatisfy { 0.35...0.65 ~= $0 }, "\(shares)")
+        for transfer in transfers { #expect(try #require(rates(transfer.wait().stdout).suffix(2).max()) > 50e6) }
+        for server in servers { _ = try server.wait() }
         try expectNothingLeft()
     }
 

@@ -61,6 +61,12 @@ import Testing
         #expect(sent.contains(/\[ +[▁▂▃▄▅▆▇█]+\] [0-9.]+ kB/))
     }
 
+    @Test func `what runs already is shown, too`() throws {
+        let words = throttle("-u", "500k", "--progress", "--for", "1s", "-p").dropLast().joined(separator: " ")
+        let (sent, rows) = try run("sleep 60 & \(words) $!; kill $!")
+        #expect(sent.contains("of 500.0 kB/s") && sent.contains("\u{1b}[r") && !rows.joined().contains("B/s"))
+    }
+
     @Test func `command that ends at once sees no line`() throws {
         #expect(try !run("\(limited) echo fast").sent.contains("\u{1b}7"))
     }

@@ -7,15 +7,18 @@ final class FileServer {
     private let lab: Lab
     private let port: Int
     private let nginx: Child
+    /// Of the master process, where there are workers.
+    var pid: pid_t { nginx.pid }
 
-    init(in namespace: Namespace, _ lab: Lab, bytes: Int, port: Int = 8077) throws {
+    /// `workers`: how many processes serve; 0 for nginx's only one.
+    init(in namespace: Namespace, _ lab: Lab, bytes: Int, port: Int = 8077, workers: Int = 0) throws {
         self.lab = lab
         self.port = port
         content = try randomData(bytes)
         let root = "\(lab.folder)/served"
         try FileManager.default.createDirectory(atPath: "\(root)/uploaded", withIntermediateDirectories: true)
         try content.write(to: URL(fileURLWithPath: "\(root)/file"))
-        try lab.write(FileServer.configuration(lab.folder, port), to: "nginx.conf")
+        try lab.write(FileServer.configuration(lab.folder, port, workers), to: "nginx.conf")
         nginx = try lab.start(
             namespace.entry + ["nginx", "-e", "stderr", "-c", "\(lab.folder)/nginx.conf"], in: lab.helpers)
         // It writes its pid once it listens.
@@ -33,10 +36,10 @@ final class FileServer {
         try lab.content("served/uploaded/\(name)")
     }
 
-    private static func configuration(_ folder: String, _ port: Int) -> String {
+    private static func configuration(_ folder: String, _ port: Int, _ workers: Int) -> String {
         """
         daemon off;
-        master_process off;
+        \(workers == 0 ? "master_process off" : "worker_processes \(workers)");
         pid \(folder)/nginx.pid;
         events { worker_connections 256; }
         http {
