@@ -140,7 +140,12 @@ static __always_inline int witness(struct __sk_buff *skb, enum throttle_directio
 /* Whether a packet is none of the run's. */
 static __always_inline bool is_others(struct __sk_buff *skb)
 {
-	return constants.is_guest && !device_socket(skb, false);
+	struct throttle_socket *socket;
+
+	if (!constants.is_guest)
+		return false;
+	socket = device_socket(skb, false);
+	return !socket || socket->is_pending;
 }
 
 /* Whether its socket was made before the run came: no witness sees those. */

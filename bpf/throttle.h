@@ -278,8 +278,8 @@ struct throttle_socket {
 	__u32 early;	    /* packets that it sent while some sender's buffer wasn't bounded yet */
 	__u32 own_pacing; /* what its user paced it at, where the run came later, in bytes a second; 0: not */
 	__u32 is_adopted; /* whether it was made before the run came */
-	__u32 pad;
-	__u64 network; /* the cookie of its network namespace; 0: throttle's own */
+	__u32 is_pending; /* whether it isn't charged yet, as throttle has yet to pace it */
+	__u64 network;	  /* the cookie of its network namespace; 0: throttle's own */
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */

@@ -22,9 +22,7 @@ package struct OpenSockets {
     /// Makes those of these processes the run's. Those that it has already stay so.
     package func adopt(_ processes: [pid_t]) {
         var sending = 0
-        if let failure = forEachSocket(of: processes, { socket, _ in sending += socket.hasSentTCP ? 1 : 0 }) {
-            log.warning("what is open already is not limited, or not in a queue: \(failure)")
-        }
+        var failure = forEachSocket(of: processes) { socket, _ in sending += socket.hasSentTCP ? 1 : 0 }
         if kernel < KernelVersion(6, 12) {
             log.info("connections that are open are paced at one rate, without window: that takes Linux 6.12")
         }
@@ -32,13 +30,16 @@ package struct OpenSockets {
         let pacing = memory.rates.up.bytesPerSecond.map { max(1, $0 / UInt64(max(sending, 1))) }
         forEachSocket(of: processes) { socket, _ in
             let cookie = kernel >= KernelVersion(5, 15) ? socket.networkCookie ?? 0 : own
-            // Before the first packet that is charged: TCP may have megabytes to send at once.
-            let before = socket.pacingRate
-            if let pacing, socket.isTCP { socket.pace(pacing) }
-            memory.adopt(
-                socket.rawValue, network: cookie == own ? 0 : cookie,
-                pacing: socket.isTCP ? pacing.map { ($0, before) } : nil)
+            let pacing = socket.isTCP ? pacing.map { (rate: $0, own: socket.pacingRate) } : nil
+            do throws(Errno) {
+                try memory.adopt(socket.rawValue, network: cookie == own ? 0 : cookie, pacing: pacing) {
+                    if let pacing { socket.pace(pacing.rate) }
+                }
+            } catch {
+                failure = failure ?? SystemError("mark", "an open socket", errno: error)
+            }
         }
+        if let failure { log.warning("what is open already is not limited, or not in a queue: \(failure)") }
         iterate(.enter, processes)
     }
 

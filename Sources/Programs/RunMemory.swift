@@ -1,8 +1,10 @@
 import CKernel
 import CLibBPF
 import CPrograms
+import Glibc
 import Kernel
 import Logging
+import SystemPackage
 import Units
 
 /// What the programs and processes of a run share: what it may do, and what it did.
@@ -366,8 +368,10 @@ extension RunMemory {
     package func noteBounded(_ senders: UInt32) { run.pointee.queue.1.bounded = senders }
 
     /// Makes a socket the run's that was made before, by a descriptor of our own. `network`: the cookie of its network
-    /// namespace; 0 where that can't be told, or is throttle's own. `pacing`: the rates that it has for that, and had.
-    package func adopt(_ socket: CInt, network: UInt64, pacing: (rate: UInt64, own: UInt64)? = nil) {
+    /// namespace; 0 where that can't be told, or is throttle's own. `pacing`: the rates that `pace` gives it, and that it had.
+    package func adopt(
+        _ socket: CInt, network: UInt64, pacing: (rate: UInt64, own: UInt64)?, pace: () -> Void
+    ) throws(Errno) {
         var (key, value) = (socket, throttle_socket())
         value.network = network
         value.is_adopted = 1
@@ -375,8 +379,17 @@ extension RunMemory {
         // From 4 GB/s on nothing is paced.
         value.own_pacing = pacing.flatMap { UInt32(exactly: $0.own) } ?? 0
         if network != 0 { run.pointee.has_strangers = 1 }
-        // One that has the mark keeps what it has.
-        _ = bpf_map_update_elem(maps.descriptor(of: "sockets"), &key, &value, UInt64(BPF_NOEXIST))
+        let sockets = maps.descriptor(of: "sockets")
+        // What it had is written down before that changes, for the guard to give it back; and nothing is charged until it is
+        // paced: TCP may have megabytes to send at once.
+        value.is_pending = 1
+        let isNew = bpf_map_update_elem(sockets, &key, &value, UInt64(BPF_NOEXIST)) == 0
+        if !isNew && errno != EEXIST { throw Errno(rawValue: errno) }
+        pace()
+        // One that had the mark keeps what it has.
+        if !isNew { return }
+        value.is_pending = 0
+        if bpf_map_update_elem(sockets, &key, &value, UInt64(BPF_EXIST)) < 0 { throw Errno(rawValue: errno) }
     }
 
     /// Whether it was the run's; it isn't any more.

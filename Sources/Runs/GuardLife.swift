@@ -27,7 +27,10 @@ struct GuardLife {
         load()
         let alarm = Alarm(of: memory)
         do {
-            guard let hold = try inherit(base, records) else { return sweep(base, records) }
+            guard let hold = try inherit(base, records) else {
+                giveBack()
+                return sweep(base, records)
+            }
             try keep(hold, alarm, records)
             // What couldn't be removed is tried once more, as if a dead run had left it.
             if plan.sweep.isOn { sweep(base, records) }
@@ -35,6 +38,12 @@ struct GuardLife {
             // throttle hears this, and goes on without us.
             memory.obstruct(error, log)
         }
+    }
+
+    /// What throttle has marked of a whole cgroup before it was killed.
+    private func giveBack() {
+        guard plan.target.isCgroup, let whole = try? plan.target.wholeCgroup() else { return }
+        OpenSockets(memory, kernel, log).release(whole.allProcesses)
     }
 
     private func load() {
