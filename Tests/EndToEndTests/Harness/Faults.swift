@@ -1,6 +1,6 @@
 import Foundation
 
-/// One system call that fails once.
+/// One system call that fails once, or in which its process is killed.
 struct Fault: CustomStringConvertible {
     /// What a run calls, and how that may fail. Not close(2), which closes in any case, and not memory, which Swift must have.
     static let errors = [
@@ -22,25 +22,38 @@ struct Fault: CustomStringConvertible {
     ]
 
     let call: String
-    let error: String
+    /// What happens, as strace has it: `error=EPERM` or `signal=KILL`.
+    let effect: String
     /// Which of the victim's calls of that name it is, from 1.
     let number: Int
 
-    var description: String { "\(error) of \(call) \(number)" }
+    var description: String { "\(effect) of \(call) \(number)" }
 
     /// The options of strace(1) that make it.
-    var options: [String] { ["-e", "trace=\(call)", "-e", "inject=\(call):error=\(error):when=\(number)"] }
+    var options: [String] { ["-e", "trace=\(call)", "-e", "inject=\(call):\(effect):when=\(number)"] }
 
     /// All faults of the calls in what strace wrote of one process.
     static func all(in trace: String) -> [Fault] {
+        all(in: trace) { $0.map { "error=\($0)" } }
+    }
+
+    /// As many ways to be killed in those calls.
+    static func kills(in trace: String) -> [Fault] { all(in: trace) { _ in ["signal=KILL"] } }
+
+    private static func all(in trace: String, effects: ([String]) -> [String]) -> [Fault] {
         var counts: [String: Int] = [:]
+        var (rowStart, row): (Substring, Int) = ("", 0)
         return trace.split(separator: "\n").flatMap { line -> [Fault] in
             let call = String(line.prefix { $0 != "(" })
             guard let errors = errors[call] else { return [] }
             counts[call, default: 0] += 1
             // A line on standard error that is lost is no concern of ours.
             if line.hasPrefix("write(2,") { return [] }
-            return errors.map { Fault(call: call, error: $0, number: counts[call] ?? 0) }
+            // Of the thousand reads of a large file, as the kernel's types are, the first few stand for all.
+            row = line.prefix { $0 != "," } == rowStart ? row + 1 : 1
+            rowStart = line.prefix { $0 != "," }
+            if row > 3 { return [] }
+            return effects(errors).map { Fault(call: call, effect: $0, number: counts[call] ?? 0) }
         }
     }
 }
@@ -58,12 +71,15 @@ final class FaultyPlace {
     private let holder: Child
     /// The run that others share the group with.
     private var founder: Child?
+    /// What runs already, with a connection in use, in a cgroup that nobody else has.
+    let target: Child?
+    let home: TestCgroup
     private let before: String
     private let recordsBefore: [String]
 
     static let group = "faulty"
 
-    init(_ lab: Lab, hasFilters: Bool, hasGroup: Bool) throws {
+    init(_ lab: Lab, hasFilters: Bool = false, hasGroup: Bool = false, hasTarget: Bool = false) throws {
         self.lab = lab
         namespace = try Namespace(lab)
         if hasFilters { try lab.require(["tc", "-n", namespace.name, "qdisc", "add", "dev", "lo", "clsact"]) }
@@ -79,9 +95,27 @@ final class FaultyPlace {
             try lab.require(entry + [throttlePath, "set", "-g", FaultyPlace.group, "-d", "50k"])
             founder = run
         }
+        home = try TestCgroup("home", in: lab.helpers.path)
+        target = hasTarget ? try FaultyPlace.startTarget(entry, lab, home) : nil
         self.entry = entry
         before = try FaultyPlace.devices(lab, namespace)
         recordsBefore = FaultyPlace.records(holder)
+    }
+
+    private static func startTarget(_ entry: [String], _ lab: Lab, _ home: TestCgroup) throws -> Child {
+        let script = """
+            import socket, time
+            server = socket.create_server(("127.0.0.1", 0))
+            one, other = socket.create_connection(server.getsockname()), server.accept()[0]
+            print("ready", flush=True)
+            while True:
+                one.send(b"x")
+                other.recv(1)
+                time.sleep(0.01)
+            """
+        let target = try lab.start(entry + ["/usr/bin/python3", "-c", script], in: home)
+        try target.waitForOutput("ready")
+        return target
     }
 
     private let entry: [String]
@@ -138,7 +172,9 @@ final class FaultyPlace {
         var left = ""
         let isClean = poll(timeout: .seconds(5)) {
             let records = Set(FaultyPlace.records(holder)).subtracting(recordsBefore)
-            left = "\(lab.cgroup.children) \(lab.cgroup.processes) \(records.sorted())"
+            let astray = Set([target?.pid].compactMap { $0 }).subtracting(home.processes)
+            let cgroups = lab.cgroup.children + home.children
+            left = "\(cgroups) \(lab.cgroup.processes + astray) \(records.sorted())"
             guard left == "[] [] []" else { return false }
             left = (try? FaultyPlace.devices(lab, namespace)) ?? "?"
             return left == before
@@ -146,9 +182,9 @@ final class FaultyPlace {
         return isClean ? nil : left
     }
 
-    /// Has the next run sweep what stayed.
+    /// Has the next run sweep what stayed: one that waits for its guard, which a short one may end before.
     func sweep() throws {
-        _ = try lab.run(entry + throttle("-d", "50k") + ["true"])
+        _ = try lab.run(entry + throttle("-d", "50k", "--mode", "shape") + ["true"])
     }
 
     private static func records(_ holder: Child) -> [String] {
@@ -157,7 +193,10 @@ final class FaultyPlace {
     }
 
     private static func devices(_ lab: Lab, _ namespace: Namespace) throws -> String {
-        let script = "ip -o link | cut -d' ' -f2-8; tc qdisc; tc filter show dev lo ingress"
+        let script = """
+            ip -o link | cut -d' ' -f2-8; tc qdisc; tc filter show dev lo ingress; ss -tinH | grep -o 'pacing_rate [^ ]*/.*'
+            true
+            """
         return try lab.require(namespace.entry + ["sh", "-c", script])
     }
 }
