@@ -142,12 +142,17 @@ final class FaultyPlace {
         let child = try lab.start(
             entry + ["strace", "-D", "-f", "-qq", "-o", "\(lab.folder)/\(starts)"] + stopping + words)
         var found: pid_t?
-        _ = poll(timeout: .seconds(10)) {
+        // As long as it takes where others use the machine: strace stops throttle at each of its calls.
+        _ = poll {
             let text = (try? lab.content(starts)).map { String(decoding: $0, as: UTF8.self) } ?? ""
             found = text.firstMatch(of: /([0-9]+) +--- stopped by SIGSTOP/).flatMap { pid_t($0.1) }
-            return found != nil
+            return found != nil || child.hasEnded()
         }
-        guard let pid = found, let tracer = FaultyPlace.tracer(of: pid) else { throw HarnessError("no guard started") }
+        // It may fail before, as where its group doesn't answer in time: that is judged as any other end.
+        if found == nil && child.hasEnded() { return try child.wait() }
+        guard let pid = found, let tracer = FaultyPlace.tracer(of: pid) else {
+            throw HarnessError("no guard \(found == nil ? "started" : "is traced"): \(child.stderr)")
+        }
         // It would wait for the end of all; without it, the guard stays stopped.
         kill(tracer, SIGKILL)
         guard poll(until: { FaultyPlace.tracer(of: pid) == nil }) else { throw HarnessError("the guard stays traced") }
