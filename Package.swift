@@ -39,7 +39,8 @@ let package = Package(
         .target(
             name: "Planes",
             dependencies: [
-                "Units", "Kernel", "CKernel", "Cgroups", "Devices", "Programs", "Processes", system, logging,
+                "Units", "Background", "Kernel", "CKernel", "Cgroups", "Devices", "Programs", "Processes", system,
+                logging,
             ],
             swiftSettings: strict),
         .target(

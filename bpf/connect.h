@@ -33,11 +33,17 @@ static __always_inline bool tcp_set(struct bpf_sock_ops *ops, int level, int opt
 	return bpf_setsockopt(ops, level, option, &value, sizeof(value)) == 0;
 }
 
+/* A rate for what can't be changed later: of a run that gives way, the present one says nothing. */
+static __always_inline __u64 tcp_lasting_rate(enum throttle_direction direction)
+{
+	return constants.is_timed ? run.asked[direction] : limit_of(direction)->rate;
+}
+
 /* Keeps segments so small that one of them isn't long in the way: loopback's are 64 KB. */
 static __always_inline void tcp_bound_segments(struct bpf_sock_ops *ops)
 {
 	/* Less 1, as 0 means unlimited. */
-	__u64 down = limit_of(THROTTLE_DOWN)->rate - 1, up = limit_of(THROTTLE_UP)->rate - 1;
+	__u64 down = tcp_lasting_rate(THROTTLE_DOWN) - 1, up = tcp_lasting_rate(THROTTLE_UP) - 1;
 	__u64 rate = down < up ? down : up;
 	__u64 bytes = share_segment(rate);
 

@@ -108,6 +108,16 @@ static __always_inline void times_sample(__u32 *address, __u64 took)
 	}
 }
 
+/* Counts a packet of the run's on its way in as its device does: GRO has put frames together, each with
+ * headers. */
+static __always_inline void times_count(struct __sk_buff *skb)
+{
+	__u32 headers = PACKET_ETHERNET_HEADER + 20 + 32;
+
+	__sync_fetch_and_add(&run.times.wire_bytes,
+			     skb->len + (skb->gso_segs > 1 ? (skb->gso_segs - 1) * headers : 0));
+}
+
 /* Meets a segment of the run's on its way in. */
 static __always_inline void times_take(struct __sk_buff *skb, struct bpf_sock *sk, __u32 *address)
 {
@@ -116,10 +126,6 @@ static __always_inline void times_take(struct __sk_buff *skb, struct bpf_sock *s
 	__u32 echo, place, acknowledged;
 	__u64 sent;
 
-	/* As the device counts: GRO has put frames together, each with headers. */
-	__sync_fetch_and_add(
-		&run.times.wire_bytes,
-		skb->len + (skb->gso_segs > 1 ? (skb->gso_segs - 1) * (PACKET_ETHERNET_HEADER + 52) : 0));
 	socket = bpf_sk_storage_get(&times, sk, 0, 0);
 	if (!socket || !times_read(skb, &header))
 		return;

@@ -39,9 +39,12 @@ static __always_inline bool within_has_socket(struct __sk_buff *skb, struct flow
 	socket = bpf_sk_storage_get(&sockets, sk, 0, 0);
 	if (socket && comes && !socket->queued)
 		socket->queued = 1;
-	if (socket && comes && constants.is_timed && protocol == IPPROTO_TCP) {
-		flow_address(skb, flow, address);
-		times_take(skb, sk, address);
+	if (socket && comes && constants.is_timed) {
+		times_count(skb);
+		if (protocol == IPPROTO_TCP) {
+			flow_address(skb, flow, address);
+			times_take(skb, sk, address);
+		}
 	}
 	bpf_sk_release(sk);
 	return socket;

@@ -33,6 +33,8 @@ package struct YieldControl {
     /// Seconds in which a ramp doubles; these, and at least so many base delays, where the line's rate isn't known yet, as
     /// nothing ends the ramp then but a queue.
     private static let (doubling, firstDoubling, firstBases) = (0.4, 0.8, 8.0)
+    /// Seconds after which what moved says something of a line that isn't known yet.
+    private static let firstLook = 2.0
     /// Part of the line's rate to which a ramp goes.
     private static let rampEnd = 0.85
     /// Bytes per second that creeping adds each second, and the most of the line that it does.
@@ -98,7 +100,8 @@ package struct YieldControl {
         sinceDelay += seconds
         if let delay = seen.delay { take(delay) }
         if othersCome(Double(seen.othersBytes) / seen.seconds, seconds: seconds) {
-            leave()
+            // What moved at its start says nothing of a line.
+            leave(learns: line > 0 || sinceQueue > YieldControl.firstLook)
         } else {
             act(hasDelay: seen.delay != nil, isCrowded: isCrowded(seen))
         }
@@ -208,8 +211,8 @@ package struct YieldControl {
         begin(speed < line / 4 ? .ramp : .creep, at: speed)
     }
 
-    private mutating func leave() {
-        line = max(line, moved)
+    private mutating func leave(learns: Bool = true) {
+        if learns { line = max(line, moved) }
         if !isAway { yields += 1 }
         begin(.away, at: 0)
         wait = pause

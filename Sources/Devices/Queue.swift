@@ -134,6 +134,9 @@ package struct Queue: ~Copyable {
         try hierarchy.setRate(bytesPerSecond, ifb.route)
     }
 
+    /// Bytes that a device has received and sent; nil where it is gone.
+    package func traffic(of device: Int32) -> (received: UInt64, sent: UInt64)? { try? ifb.route.traffic(of: device) }
+
     /// What it holds, and what passed and was dropped since it was made.
     package func statistics() throws(SystemError) -> QueueStatistics {
         QueueStatistics(tcp: try leaf(.tcp), rest: try leaf(.rest), near: try hasNear ? leaf(.near) : .init())

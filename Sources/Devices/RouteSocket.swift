@@ -109,11 +109,24 @@ package struct RouteSocket: ~Copyable {
     }
 
     private func device(_ index: Int32, _ name: String?) throws(Errno) -> Device {
+        try link(index, name, Device.init)
+    }
+
+    /// Bytes that a device has received and sent.
+    func traffic(of index: Int32) throws(Errno) -> (received: UInt64, sent: UInt64) {
+        try link(index, nil) {
+            (rtnl_link_get_stat($0, RTNL_LINK_RX_BYTES), rtnl_link_get_stat($0, RTNL_LINK_TX_BYTES))
+        }
+    }
+
+    private func link<Result>(
+        _ index: Int32, _ name: String?, _ transform: (OpaquePointer) -> Result
+    ) throws(Errno) -> Result {
         var link: OpaquePointer?
         let code = rtnl_link_get_kernel(pointer, index, name, &link)
         guard code >= 0, let link else { throw Errno(libnl: code) }
         defer { rtnl_link_put(link) }
-        return Device(link)
+        return transform(link)
     }
 }
 

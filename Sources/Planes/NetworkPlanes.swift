@@ -147,6 +147,15 @@ final class NetworkPlanes {
         }
     }
 
+    /// Bytes that its devices have received and sent, but loopback: that is no line.
+    var traffic: (received: UInt64, sent: UInt64) {
+        hooks.keys.filter { $0 != NetworkPlanes.loopback }.compactMap { queue.traffic(of: $0) }
+            .reduce((0, 0)) { ($0.received + $1.received, $0.sent + $1.sent) }
+    }
+
+    /// Its index in every network namespace.
+    private static let loopback: Int32 = 1
+
     /// Whether anything but TCP's waits now: TCP would send that again.
     var hasDatagrams: Bool { ((try? queue.statistics())?.rest.queuedPackets ?? 0) > 0 }
 

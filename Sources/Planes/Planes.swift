@@ -312,6 +312,11 @@ extension Planes {
         throw failure ?? SystemError("find", "its network namespace", errno: .noSuchProcess)
     }
 
+    /// Bytes that all together have moved by the devices of the run.
+    package func traffic(_ direction: Direction) -> UInt64 {
+        networks(.down).values.reduce(0) { $0 + (direction == .down ? $1.traffic.received : $1.traffic.sent) }
+    }
+
     /// Whether some queues are in other network namespaces than throttle's.
     package var hasStrangers: Bool { networks.keys.contains { $0.network != 0 } }
 

@@ -17,6 +17,8 @@ package final class RunMemory {
     /// How much unused time may be caught up on.
     package let burst: TimeSpan
     package let counting: Counting
+    /// Of round trips, so many were told of.
+    var samplesTaken: UInt64 = 0
 
     /// Makes it, for programs that are loaded later. `quota`: what the run may move, in bytes. `isGuest`: whether they will be on a cgroup that others are in, too;
     /// `isLate`: whether what they limit runs already.
@@ -42,6 +44,7 @@ package final class RunMemory {
         asked = limits.rates
         rates = limits.rates
         if let quota { allot(quota) }
+        if isTimed { run.pointee.times.queueing_ns = .max }
     }
 
     var run: UnsafeMutablePointer<throttle_run> { shared.value }

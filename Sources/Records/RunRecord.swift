@@ -26,10 +26,14 @@ package struct RunRecord: Codable, Sendable, Equatable {
     package fileprivate(set) var up: UInt64?
     /// The group whose budget it shares.
     package let group: String?
+    /// Whether it gives way to others; nil: it doesn't.
+    package let background: Bool?
 
     package init(
-        id: String, name: String, command: [String], cgroup: String, down: UInt64?, up: UInt64?, group: String? = nil
+        id: String, name: String, command: [String], cgroup: String, down: UInt64?, up: UInt64?, group: String? = nil,
+        isBackground: Bool = false
     ) {
+        background = isBackground ? true : nil
         self.id = id
         self.name = name
         self.command = command

@@ -97,6 +97,10 @@ package struct Report: Sendable {
     package var down: DirectionReport
     package var up: DirectionReport
     package let burst: TimeSpan
+    /// How it gave way; nil where it doesn't.
+    package var yielding: YieldState?
+    /// What the run may use now.
+    package var rates = Rates.unlimited
     /// What it may move in both directions together; nil: as much as it likes.
     package var quota: UInt64?
     /// Whether the command was ended as that was used up.
@@ -138,7 +142,9 @@ package struct Report: Sendable {
         up.counters = memory.counters(.up)
         impairment = memory.impairment
         quota = memory.quota
-        planes = limits == .unlimited ? memory.planes : memory.planes.union([.police])
+        yielding = memory.yielding
+        rates = memory.rates
+        planes = limits == .unlimited && yielding == nil ? memory.planes : memory.planes.union([.police])
         planeCounters = memory.planeCounters
         obstacle = memory.obstacle
         self.group = group

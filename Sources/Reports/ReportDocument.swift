@@ -33,6 +33,7 @@ package struct ReportDocument: Codable, Sendable {
     package let rtt_seconds: Double?
     package let jitter_seconds: Double?
     package let loss_share: Double?
+    package let background: Background?
     package let quota_bytes: UInt64?
     package let quota_used_bytes: UInt64?
     package let ended_by_quota: Bool?
@@ -44,6 +45,19 @@ package struct ReportDocument: Codable, Sendable {
         package let runs: Int
         package let download_limit_bytes_per_second: UInt64?
         package let upload_limit_bytes_per_second: UInt64?
+    }
+
+    /// How a run gives way.
+    package struct Background: Codable, Sendable {
+        /// What it may use now.
+        package let download_bytes_per_second: UInt64?
+        package let upload_bytes_per_second: UInt64?
+        package let download_away: Bool
+        package let upload_away: Bool
+        package let download_yields: UInt32
+        package let upload_yields: UInt32
+        package let base_seconds: Double
+        package let queueing_seconds: Double
     }
 
     /// One direction.
@@ -107,6 +121,7 @@ extension ReportDocument {
         rtt_seconds = report.impairment.rtt.seconds
         jitter_seconds = report.impairment.jitter.seconds
         loss_share = report.impairment.loss.share
+        background = report.yielding.map { Background($0, report.rates) }
         quota_bytes = report.quota
         quota_used_bytes = report.quota.map { _ in report.down.passedBytes + report.up.passedBytes }
         ended_by_quota = report.quota.map { _ in report.isEndedByQuota }
@@ -137,6 +152,17 @@ extension ReportDocument.Group {
         runs = group.runs
         download_limit_bytes_per_second = group.down.bytesPerSecond
         upload_limit_bytes_per_second = group.up.bytesPerSecond
+    }
+}
+
+extension ReportDocument.Background {
+    fileprivate init(_ yielding: YieldState, _ rates: Rates) {
+        download_bytes_per_second = rates.down.bytesPerSecond
+        upload_bytes_per_second = rates.up.bytesPerSecond
+        (download_away, upload_away) = (yielding.isAway[0], yielding.isAway[1])
+        (download_yields, upload_yields) = (yielding.yields[0], yielding.yields[1])
+        base_seconds = Double(yielding.base) / 1e6
+        queueing_seconds = Double(yielding.queueing) / 1e6
     }
 }
 

@@ -10,6 +10,12 @@ extension Report {
             lines.append("  \(counters(of: direction))")
             if direction.limit != .unlimited { lines.append("  \(planes(of: direction.direction))") }
         }
+        if let yielding {
+            lines.append(
+                "background: \(rates.down) down, \(rates.up) up now; gave way \(yielding.yields[0]) times down,"
+                    + " \(yielding.yields[1]) up; round trip \(milliseconds(yielding.base)) and"
+                    + " \(milliseconds(yielding.queueing)) of queue")
+        }
         if let quota {
             let used = Scaled(Double(down.passedBytes + up.passedBytes), of: Double(quota), unit: "B")
             lines.append("quota: \(used) used\(isEndedByQuota ? ", and so the command was ended" : "")")
@@ -23,6 +29,10 @@ extension Report {
         }
         lines += [leftBehindText].compactMap { $0 } + reasons.map { "NOT THROTTLED: \($0)" }
         return lines.map(\.printable).joined(separator: "\n")
+    }
+
+    private func milliseconds(_ microseconds: UInt32) -> String {
+        "\(TimeSpan(nanoseconds: UInt64(microseconds) * 1000))"
     }
 
     private var outcomeText: String {

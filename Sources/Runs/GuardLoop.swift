@@ -15,6 +15,8 @@ struct GuardLoop: ~Copyable {
     // Destroyed in this order.
     private let control: ControlSocket?
     private var planes: Planes?
+    /// nil where the run gives way to nobody.
+    private var yielding: Yielding?
     private let events: CgroupEvents
     private let hold: RunHold
     private let life: GuardLife
@@ -22,8 +24,13 @@ struct GuardLoop: ~Copyable {
     private let log: Logger
     private let began = Host.monotonicNanoseconds
     private let alarm: Alarm?
+    private let records: RecordDirectory?
     /// nil while it sleeps.
     private var nextLook: UInt64? = Host.monotonicNanoseconds
+    /// When planes are to be looked at again.
+    private var nextStep: UInt64 = 0
+    /// When it last looked for others that give way, and whether there were some.
+    private var others: (at: UInt64, areThere: Bool) = (0, false)
     /// When it last went to sleep, or told its group that it sleeps.
     private var restedAt: UInt64 = 0
     /// Whether what the first queue needs is loaded, or was tried to be.
@@ -46,6 +53,8 @@ struct GuardLoop: ~Copyable {
         log = life.log
         self.planes = planes
         self.alarm = alarm
+        self.records = records
+        if memory.yielding != nil { yielding = Yielding(memory) }
     }
 
     /// Where `throttle set` and the like reach the run; nil where it isn't recorded.
@@ -156,8 +165,12 @@ struct GuardLoop: ~Copyable {
             planes?.prepare()
         }
         let isTime = nextLook.map { $0 <= now } ?? false
-        if isTime { nextLook = now + Planes.period }
-        if isTime || hasNewDevices { planes?.step() }
+        if isTime { nextLook = now + (yielding == nil ? Planes.period : Yielding.period) }
+        if (isTime && nextStep <= now) || hasNewDevices {
+            nextStep = now + Planes.period - Yielding.period / 2
+            planes?.step()
+        }
+        if isTime { giveWay(now) }
         if hasStrangers && now >= lookedAround + GuardLoop.round {
             lookedAround = now
             planes?.leaveDeserted()
@@ -171,8 +184,32 @@ struct GuardLoop: ~Copyable {
 
     /// Limits the run to what it may use now.
     private mutating func follow(retries: Bool) {
-        memory.rates = life.member?.share ?? memory.asked
+        if yielding?.isOutdated == true { yielding = Yielding(memory) }
+        memory.rates = yielding?.rates ?? life.member?.share ?? memory.asked
         planes?.follow(retries: retries)
+    }
+
+    /// Has the run take what nobody else wants.
+    private mutating func giveWay(_ now: UInt64) {
+        guard var yielding else { return }
+        if now >= others.at + GuardLoop.round { others = (now, hasOthersInBackground) }
+        // Of those that give way, too, the delay tells.
+        let isCounting = !others.areThere
+        yielding.step { direction in isCounting ? tell(nil) { $0.traffic(direction) } : nil }
+        self.yielding = yielding
+        planes?.follow(retries: false)
+    }
+
+    private var hasOthersInBackground: Bool {
+        var areThere = false
+        RecordDirectory.forEach { directory in
+            let isOwn = directory.path == records?.path
+            let live = directory.live().records
+            if live.contains(where: { $0.1.background == true && !(isOwn && $0.0 == hold.recordName) }) {
+                areThere = true
+            }
+        }
+        return areThere
     }
 }
 

@@ -117,7 +117,9 @@ final class GuardProcess {
         if hear() { return true }
         if isAlive {
             let rest = memory.hasTCP ? "downloads don't wait in a queue any more" : "only police holds the limits"
-            let more = memory.isImpaired ? ", and nothing is delayed or lost" : ""
+            let more =
+                (memory.isImpaired ? ", and nothing is delayed or lost" : "")
+                + (memory.yielding != nil ? ", and nothing has the run give way" : "")
             log.warning("the guard process was ended: \(rest)\(more)")
             takeOver()
         }
@@ -155,6 +157,7 @@ final class GuardProcess {
         memory.tellPlanes(isShaped: false)
         for direction in Direction.allCases { memory.leaveQueues(direction) }
         memory.endImpairment()
+        memory.yielding = nil
         // Its claim to the queue lasts until it is gone altogether.
         kill(pid, SIGKILL)
         waitpid(pid, nil, 0)

@@ -25,6 +25,8 @@ package struct RunPlan: Sendable {
     package var quota: UInt64?
     /// How long it then has until it is killed; nil: as long as it takes.
     package var killAfter: TimeSpan?
+    /// Whether it takes only what nobody else wants.
+    package var isBackground = false
     /// What makes the network slow besides that.
     package var impairment = Impairment.none
     package var attach: AttachChoice = .auto

@@ -2,6 +2,7 @@ import Cgroups
 import Glibc
 import Kernel
 import Logging
+import Planes
 import Processes
 import Programs
 import Records
@@ -48,7 +49,8 @@ extension Limiter {
         guard let records else { return nil }
         let text = RunRecord(
             id: cgroup.id, name: plan.name ?? command.words[0], command: command.words, cgroup: cgroup.parent.path,
-            down: plan.rates.down.bytesPerSecond, up: plan.rates.up.bytesPerSecond, group: member?.name)
+            down: plan.rates.down.bytesPerSecond, up: plan.rates.up.bytesPerSecond, group: member?.name,
+            isBackground: plan.isBackground)
         do throws(SystemError) {
             let record = try records.record(text.id)
             try record.write(text)
@@ -67,8 +69,10 @@ extension Limiter {
         do throws(LoadError) {
             let memory = try RunMemory(
                 for: kernel, plan.limits, scope: plan.scope, budget: entry?.budget ?? .none,
-                isGuest: plan.target.isGuest, isLate: !plan.target.isCommand, quota: plan.quota)
+                isGuest: plan.target.isGuest, isLate: !plan.target.isCommand, quota: plan.quota,
+                isTimed: plan.isBackground)
             memory.impairment = plan.impairment
+            if plan.isBackground { _ = Yielding(memory) }
             return memory
         } catch {
             throw failed(error, log)
@@ -153,6 +157,12 @@ extension Limiter {
             if !memory.isImpaired { try doWithoutImpairment(plan, memory, log) }
         }
         if guardProcess?.isAlive == true { return }
+        if plan.isBackground {
+            let error = SetupError("nothing has the run give way: the guard process has ended")
+            guard plan.bestEffort else { throw error }
+            log.error("NOT IN THE BACKGROUND: \(error)")
+            memory.yielding = nil
+        }
         for direction in Direction.allCases { memory.learnDevices(direction, false) }
         // The group's budget is what holds.
         memory.rates = memory.asked
@@ -170,7 +180,9 @@ extension Limiter {
     private static func doWithoutGuard(
         _ plan: RunPlan, _ error: SystemError, _ log: Logger
     ) throws(SetupError) {
-        if plan.mode == .shape || (plan.impairment != .none && !plan.bestEffort) { throw SetupError(error) }
+        if plan.mode == .shape || ((plan.isBackground || plan.impairment != .none) && !plan.bestEffort) {
+            throw SetupError(error)
+        }
         log.warning("\(error): nothing but police holds the limits, and that only while throttle lives")
     }
 }

@@ -51,7 +51,8 @@ struct RunCommand: ParsableCommand {
         let profile = try slow.profile.map { try Profiles.find($0) }
         plan.impairment = try slow.network.impairment(beside: profile?.impairment ?? .none)
         plan.rates = try limits.rates(
-            beside: profile, isEnough: slow.network.isGiven || profile != nil || limits.quota != nil)
+            beside: profile,
+            isEnough: slow.network.isGiven || profile != nil || limits.quota != nil || limits.background)
         (plan.quota, plan.killAfter) = (limits.quota, limits.killAfter)
         plan.group = try limits.groupName()
         plan.burst = limits.burst
@@ -59,6 +60,13 @@ struct RunCommand: ParsableCommand {
         plan.scope = peers.value
         plan.attach = setup.attach
         plan.mode = setup.mode
+        plan.isBackground = limits.background
+        if plan.isBackground && plan.mode == .police {
+            throw ValidationError("--background takes queues at devices, which --mode police doesn't touch.")
+        }
+        if plan.isBackground && plan.group != nil {
+            throw ValidationError("--background doesn't go with --group.")
+        }
         if plan.mode == .police && plan.impairment != .none {
             throw ValidationError("Packets are delayed and lost at devices, which --mode police doesn't touch.")
         }

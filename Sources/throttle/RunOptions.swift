@@ -24,6 +24,9 @@ struct LimitOptions: ParsableArguments {
     @Option(help: "What a limit counts.")
     var count = Counting.payload
 
+    @Flag(help: "Take only what nobody else wants; a limit is the most of it.")
+    var background = false
+
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(

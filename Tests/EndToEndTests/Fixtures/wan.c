@@ -218,7 +218,8 @@ int main(int argc, char **argv)
 	delay = (uint64_t)(atof(argv[3]) * 1e6);
 	rate = strtoull(argv[4], NULL, 10);
 	loss = atof(argv[5]) / 100;
-	buffer_time = 2 * delay + (rate ? LEAST_BUFFER * 1000000000 / rate : 0);
+	buffer_time = argc > 8 ? (uint64_t)(atof(argv[8]) * 1e6)
+			       : 2 * delay + (rate ? LEAST_BUFFER * 1000000000 / rate : 0);
 	sigemptyset(&ending);
 	sigaddset(&ending, SIGTERM);
 	sigprocmask(SIG_BLOCK, &ending, NULL);
