@@ -77,6 +77,9 @@ static __always_inline bool within_limit(struct __sk_buff *skb, enum throttle_di
 	     (__s64)(meter->tat - now) > (__s64)(most / 2)) &&
 	    run.learns[THROTTLE_UP])
 		most = throttle_most(skb, now);
+	/* What waited in the queue as the rate fell has passed the line: it holds nobody up. */
+	if (direction == THROTTLE_DOWN && constants.is_timed && run.queue[THROTTLE_DOWN].in_use)
+		most = BUCKET_ALWAYS;
 	/* Before the run's own bucket, which must not be charged for what the group refuses. */
 	if ((most == BUCKET_ALWAYS || !constants.grouped || group_has_room(direction, now)) &&
 	    bucket_admit(&meter->tat, now, bucket_cost(limit, bytes), most)) {

@@ -19,8 +19,11 @@
 #include "maps.h"
 #include "packet.h"
 
-#define TIMES_SHIFT 6		 /* of TSvals, in ms, one is kept every 64 */
-#define TIMES_OPTIONS 0x0101080a /* NOP, NOP, kind 8, length 10: as all systems write them */
+#define TIMES_SHIFT 6 /* of TSvals, in ms, one is kept every 64 */
+#define TIMES_PLACES 16
+#define TIMES_APART_NS 1000000
+#define TIMES_DELAYED_NS 40000000 /* how long an ACK of a lone segment is delayed (TCP_DELACK_MIN) */
+#define TIMES_OPTIONS 0x0101080a  /* NOP, NOP, kind 8, length 10: as all systems write them */
 
 /* What a packet's TCP header has, up to the timestamps. */
 struct times_header {
@@ -31,12 +34,19 @@ struct times_header {
 /* What a socket carries. */
 struct throttle_times {
 	struct {
-		__u32 value;
+		__u32 value; /* TSval of the first segment of 64 ms */
 		__u32 pad;
-		__u64 sent_ns; /* 0: none is awaited */
-	} sent[1 << (10 - TIMES_SHIFT)];
+		__u64 sent_ns; /* 0: no answer is awaited */
+	} stamps[TIMES_PLACES];
+	struct {
+		__u32 end; /* the sequence number behind it */
+		__u32 pad;
+		__u64 sent_ns;
+	} segments[TIMES_PLACES]; /* the last ones with data, as far as they were a while apart */
+	__u32 next;
+	__u32 is_known; /* whether this is: */
 	__u32 acknowledged;
-	__u32 is_known; /* whether that is */
+	__u32 pad;
 };
 
 struct {
@@ -54,58 +64,53 @@ struct {
 	__type(value, __u64);
 } bases SEC(".maps");
 
-/* Reads the header of a segment; false where there is none, or it isn't as usual. */
-static __always_inline bool times_read(struct __sk_buff *skb, struct times_header *header)
+/* Reads the header of a segment, and where its data begins; 0 where there is none, or it isn't as usual. */
+static __always_inline __u32 times_read(struct __sk_buff *skb, struct times_header *header)
 {
 	__u32 offset = sizeof(struct ipv6hdr);
 	__u8 first;
 
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		if (bpf_skb_load_bytes_relative(skb, 0, &first, sizeof(first), BPF_HDR_START_NET))
-			return false;
+			return 0;
 		offset = (first & 0xf) * 4;
 	}
-	return !bpf_skb_load_bytes_relative(skb, offset, header, sizeof(*header), BPF_HDR_START_NET) &&
-	       header->kind == bpf_htonl(TIMES_OPTIONS);
+	if (bpf_skb_load_bytes_relative(skb, offset, header, sizeof(*header), BPF_HDR_START_NET) ||
+	    header->kind != bpf_htonl(TIMES_OPTIONS))
+		return 0;
+	return offset + header->tcp.doff * 4;
 }
 
-/* Keeps in mind when a segment leaves. */
+/* Keeps in mind when a segment leaves. At cgroup hooks, a packet begins with its network header. */
 static __always_inline void times_note(struct __sk_buff *skb)
 {
 	struct throttle_times *socket;
 	struct bpf_sock *sk = skb->sk;
 	struct times_header header;
-	__u32 value, place;
+	__u32 value, place, offset;
+	__u64 now;
 
 	if (sk)
 		sk = bpf_sk_fullsock(sk);
-	if (!sk || !bpf_tcp_sock(sk) || !times_read(skb, &header))
+	if (!sk || !bpf_tcp_sock(sk))
 		return;
-	socket = bpf_sk_storage_get(&times, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	offset = times_read(skb, &header);
+	socket = offset ? bpf_sk_storage_get(&times, sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
 	if (!socket)
 		return;
+	now = bpf_ktime_get_ns();
 	value = bpf_ntohl(header.value);
-	place = (value >> TIMES_SHIFT) % (sizeof(socket->sent) / sizeof(socket->sent[0]));
-	if (socket->sent[place].value >> TIMES_SHIFT == value >> TIMES_SHIFT)
-		return;
-	socket->sent[place].sent_ns = bpf_ktime_get_ns();
-	socket->sent[place].value = value;
-}
-
-/* Takes in a round trip of so many ns. */
-static __always_inline void times_sample(__u32 *address, __u64 took)
-{
-	__u64 *base = bpf_map_lookup_elem(&bases, address);
-	__u64 queueing;
-
-	if (!base || took < *base)
-		bpf_map_update_elem(&bases, address, &took, BPF_ANY);
-	queueing = base && took > *base ? took - *base : 0;
-	__sync_fetch_and_add(&run.times.samples, 1);
-	if (queueing <= run.times.queueing_ns) {
-		run.times.queueing_ns = queueing;
-		run.times.base_ns = took - queueing;
+	place = (value >> TIMES_SHIFT) % TIMES_PLACES;
+	if (socket->stamps[place].value >> TIMES_SHIFT != value >> TIMES_SHIFT) {
+		socket->stamps[place].sent_ns = now;
+		socket->stamps[place].value = value;
 	}
+	if (skb->len <= offset ||
+	    now - socket->segments[(socket->next - 1) % TIMES_PLACES].sent_ns < TIMES_APART_NS)
+		return;
+	place = socket->next++ % TIMES_PLACES;
+	socket->segments[place].end = bpf_ntohl(header.tcp.seq) + skb->len - offset;
+	socket->segments[place].sent_ns = now;
 }
 
 /* Counts a packet of the run's on its way in as its device does: GRO has put frames together, each with
@@ -118,30 +123,80 @@ static __always_inline void times_count(struct __sk_buff *skb)
 			     skb->len + (skb->gso_segs > 1 ? (skb->gso_segs - 1) * headers : 0));
 }
 
+/*
+ * Takes in a round trip of so many ns, less what its answer may have been `delayed` by. That one may be
+ * shorter than it seems.
+ */
+static __always_inline void times_sample(__u32 *address, __u64 took, __u64 delayed)
+{
+	__u64 *base = bpf_map_lookup_elem(&bases, address);
+	__u64 queueing;
+
+	if (!delayed && (!base || took < *base))
+		bpf_map_update_elem(&bases, address, &took, BPF_ANY);
+	took = took > delayed ? took - delayed : 0;
+	queueing = base && took > *base ? took - *base : 0;
+	__sync_fetch_and_add(&run.times.samples, 1);
+	if (queueing <= run.times.queueing_ns) {
+		run.times.queueing_ns = queueing;
+		run.times.base_ns = base && *base < took ? *base : took;
+	}
+}
+
+/*
+ * When the segment was sent that an ACK answers; 0 where that isn't known. While segments are far apart, one
+ * waits for the next to be acknowledged with it, so it is the last one that tells.
+ */
+static __always_inline __u64 times_of_acknowledged(const struct throttle_times *socket, __u32 acknowledged)
+{
+#pragma clang loop unroll(full)
+	for (__u32 place = 0; place < TIMES_PLACES; place++) {
+		if (socket->segments[place].end == acknowledged)
+			return socket->segments[place].sent_ns;
+	}
+	return 0;
+}
+
+/* When the segment was sent whose TSval came back; 0 where that isn't known. Each counts once. */
+static __always_inline __u64 times_of_echoed(struct throttle_times *socket, __u32 echo)
+{
+	__u32 place = (echo >> TIMES_SHIFT) % TIMES_PLACES;
+	__u64 sent = socket->stamps[place].sent_ns;
+
+	if (socket->stamps[place].value != echo)
+		return 0;
+	socket->stamps[place].sent_ns = 0;
+	return sent;
+}
+
 /* Meets a segment of the run's on its way in. */
 static __always_inline void times_take(struct __sk_buff *skb, struct bpf_sock *sk, __u32 *address)
 {
-	struct throttle_times *socket;
+	struct throttle_times *socket = bpf_sk_storage_get(&times, sk, 0, 0);
+	struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
 	struct times_header header;
-	__u32 echo, place, acknowledged;
-	__u64 sent;
+	__u32 acknowledged, new = 0;
+	__u64 now, sent = 0, delayed = 0;
 
-	socket = bpf_sk_storage_get(&times, sk, 0, 0);
-	if (!socket || !times_read(skb, &header))
+	if (!socket || !tcp || !times_read(skb, &header))
 		return;
 	acknowledged = bpf_ntohl(header.tcp.ack_seq);
 	if (socket->is_known && (__s32)(acknowledged - socket->acknowledged) > 0)
-		__sync_fetch_and_add(&run.times.acknowledged_bytes, acknowledged - socket->acknowledged);
-	if (!socket->is_known || (__s32)(acknowledged - socket->acknowledged) > 0)
+		new = acknowledged - socket->acknowledged;
+	if (new || !socket->is_known)
 		socket->acknowledged = acknowledged;
 	socket->is_known = 1;
-	echo = bpf_ntohl(header.echo);
-	place = (echo >> TIMES_SHIFT) % (sizeof(socket->sent) / sizeof(socket->sent[0]));
-	sent = socket->sent[place].sent_ns;
-	if (!sent || socket->sent[place].value != echo)
-		return;
-	socket->sent[place].sent_ns = 0;
-	times_sample(address, bpf_ktime_get_ns() - sent);
+	now = bpf_ktime_get_ns();
+	if (new) {
+		__sync_fetch_and_add(&run.times.acknowledged_bytes, new);
+		sent = times_of_acknowledged(socket, acknowledged);
+		if (sent && acknowledged == tcp->snd_nxt && new <= tcp->mss_cache)
+			delayed = TIMES_DELAYED_NS;
+	}
+	if (!sent)
+		sent = times_of_echoed(socket, bpf_ntohl(header.echo));
+	if (sent)
+		times_sample(address, now - sent, delayed);
 }
 
 #endif

@@ -101,7 +101,7 @@ package struct YieldControl {
         if let delay = seen.delay { take(delay) }
         if othersCome(Double(seen.othersBytes) / seen.seconds, seconds: seconds) {
             // What moved at its start says nothing of a line.
-            leave(learns: line > 0 || sinceQueue > YieldControl.firstLook)
+            leave(learns: line > 0 || phase == .dip || sinceQueue > YieldControl.firstLook)
         } else {
             act(hasDelay: seen.delay != nil, isCrowded: isCrowded(seen))
         }
@@ -212,7 +212,7 @@ package struct YieldControl {
     }
 
     private mutating func leave(learns: Bool = true) {
-        if learns { line = max(line, moved) }
+        if learns { line = max(line, phase == .dip ? met.moved : moved) }
         if !isAway { yields += 1 }
         begin(.away, at: 0)
         wait = pause

@@ -124,11 +124,23 @@ package struct Planes: ~Copyable {
     private mutating func hold(_ direction: Direction, to rate: UInt64) throws(SystemError) {
         let own = networks(direction)
         for network in own.values { try network.resize(rate) }
-        try divisions[direction]?.follow(limit: rate, own)
+        let held = max(rate, drainingRate(direction, own))
+        try divisions[direction]?.follow(limit: held, own)
         useQueues(direction, rate)
         if !memory.learnsDevices(direction) { memory.forget(direction) }
         memory.learnDevices(direction, true)
     }
+
+    /// What waits has passed the line already. Where a run gives way, it is to hold up neither others nor the next
+    /// packets' acknowledgements: windows hold the senders.
+    private func drainingRate(_ direction: Direction, _ own: [NetworkPlanes.Place: NetworkPlanes]) -> UInt64 {
+        if direction == .up || memory.yielding == nil { return 0 }
+        let most = memory.asked.down.bytesPerSecond ?? .max
+        return min(own.values.reduce(0) { $0 + $1.waitingBytes } * Planes.drainings, most)
+    }
+
+    /// A second.
+    private static let drainings: UInt64 = 5
 
     private func useQueues(_ direction: Direction, _ rate: UInt64) {
         if !has(direction) || (direction == .up && !queuesUploads) { return }
