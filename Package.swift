@@ -125,7 +125,7 @@ let package = Package(
         .testTarget(
             name: "ThrottleTests",
             dependencies: [
-                "throttle", "Kernel", "Programs", "Reports", "Control", "Doctor", "Runs", "Units", logging,
+                "throttle", "Kernel", "Programs", "Records", "Reports", "Control", "Doctor", "Runs", "Units", logging,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

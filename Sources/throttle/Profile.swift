@@ -97,7 +97,9 @@ enum Profiles {
         do throws(Errno) {
             // Whatever is there isn't waited for.
             let file = try Descriptor(opening: path, O_RDONLY | O_NONBLOCK | O_NOCTTY)
-            text = String(decoding: try file.readAll(upTo: largestFile), as: UTF8.self)
+            let bytes = try file.readAll(upTo: largestFile)
+            if bytes.count > largestFile { throw Errno.fileTooLarge }
+            text = String(decoding: bytes, as: UTF8.self)
         } catch {
             if error == .noSuchFileOrDirectory || error == .notDirectory { return [] }
             throw SystemError("read", path, errno: error)
@@ -107,7 +109,7 @@ enum Profiles {
 
     static func profiles(in text: String, of path: String) throws -> [Profile] {
         var profiles: [Profile] = []
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
         for (number, line) in lines.enumerated() {
             let content = line.prefix { $0 != "#" }
             if content.allSatisfy(\.isWhitespace) { continue }

@@ -62,11 +62,12 @@ enum Corpus {
     static let options = [
         "--down", "--up", "-d", "-u", "--burst", "--count", "--mode", "--linger", "--attach", "--cgroup-parent",
         "--name", "--stats", "--stats-file", "--best-effort", "-v", "--verbose", "--debug", "-q", "--quiet",
+        "--rtt", "--jitter", "--loss", "--profile", "--quota", "--kill-after",
     ]
     static let values = [
         "50k", "1.5M", "512KiB/s", "800kbit", "unlimited", "0", "-1", "1e9", "nan", "99999999T", "200ms", "1s", "0.5us",
         "payload", "wire", "auto", "shape", "police", "keep", "wait", "release", "kill", "link", "legacy", "text",
-        "json", "job.1", "/sys/fs/cgroup", "../..", "",
+        "json", "job.1", "/sys/fs/cgroup", "../..", "", "10s", "1%", "0.5", "100%", "500M", "200MiB", "3g", "satellite",
     ]
     static let words = [
         "run", "help", "-h", "--help", "--version", "--generate-completion-script", "--", "-", "---", "-=", "--=",

@@ -61,7 +61,7 @@ import Testing
     private static func answer(download: String, upload: String, elapsed: String) -> String {
         #"{"schema":1,"name":"n","command":["c"],"elapsed_seconds":\#(elapsed),"mode":"auto","planes":["police"],"#
             + #""count":"wire","burst_seconds":0.2,"not_throttled":false,"left_behind":0,"linger":"keep","warnings":[],"#
-            + #""group":{"name":"g","runs":1},"download":\#(download),"upload":\#(upload)}"#
+            + #""group":{"name":"g","runs":1},"rtt_seconds":0.1,"jitter_seconds":-1e99,"loss_share":0.5,"download":\#(download),"upload":\#(upload)}"#
     }
 
     private static func traffic(_ bytes: String, limit: String = "2") -> String {

@@ -1,4 +1,5 @@
 # shellcheck shell=sh
+# shellcheck disable=SC2034,SC2154 # what transfer.sh reads, and what it sets
 # A network that is slow besides its rate, as netem makes it; sourced behind transfer.sh.
 
 # round_trips ADDRESS COUNT OPTION...: those of a command in a run with these options. Sets connect, stream, datagram (the
@@ -25,7 +26,6 @@ round_trips() {
     timeout -k 5 90 throttle run --stats=json --stats-file "$T/report.json" "$@" -- ${ENTER:-} \
         python3 /tests/roundtrip.py $words "$count" >"$T/trips" 2>"$T/errors" ||
         fail "status $?: $(tail -n 2 "$T/errors")"
-    # shellcheck disable=SC2034 # for checks
     read -r _ connect _ _ stream _ least datagram most missing <"$T/trips"
     note "connect=$connect" "tcp=$stream" "udp=$datagram" "least=$least" "most=$most"
 }

@@ -43,16 +43,17 @@ private enum JSON: Decodable, Equatable {
         "schema", "name", "command", "elapsed_seconds", "mode", "planes", "count", "burst_seconds", "left_behind",
         "linger",
         "not_throttled",
-        "warnings",
+        "warnings", "rtt_seconds", "jitter_seconds", "loss_share",
         "download", "upload",
     ]
     private static let sometimes: Set = [
-        "id", "attach_method", "exit_status", "exit_signal", "exec_errno", "shape_obstacle",
+        "id", "attach_method", "exit_status", "exit_signal", "exec_errno", "shape_obstacle", "quota_bytes",
+        "quota_used_bytes", "ended_by_quota",
     ]
     private static let traffic: Set = [
         "achieved_bytes_per_second", "verdict", "averaged_seconds", "program_calls", "passed_packets",
         "passed_payload_bytes", "passed_wire_bytes", "dropped_packets", "dropped_payload_bytes",
-        "dropped_packet_share", "exempt_packets", "exempt_bytes", "queue_delay_average_seconds",
+        "dropped_packet_share", "exempt_packets", "exempt_bytes", "lost_packets", "queue_delay_average_seconds",
         "queue_delay_maximum_seconds", "queue_dropped_packets",
     ]
     private static let trafficSometimes: Set = [
@@ -142,6 +143,33 @@ private enum JSON: Decodable, Equatable {
         ] as [(JSON?, JSON)] {
             #expect(found == expected)
         }
+    }
+
+    @Test func `the document tells of a slow network`() throws {
+        var report = makeReport()
+        #expect(try parse(report)["loss_share"] == .unsigned(0))
+        report.impairment = Impairment(rtt: 0.15, jitter: 0.01, loss: 0.005)
+        (report.down.counters.lostPackets, report.up.counters.lostPackets) = (3, 4)
+        let document = try parse(report)
+        for (found, expected) in [
+            (document["rtt_seconds"], .number(0.15)), (document["jitter_seconds"], .number(0.01)),
+            (document["loss_share"], .number(0.005)), (document["download"]?["lost_packets"], .unsigned(3)),
+            (document["upload"]?["lost_packets"], .unsigned(4)),
+        ] as [(JSON?, JSON)] {
+            #expect(found == expected)
+        }
+    }
+
+    @Test(arguments: [(Counting.payload, 5000), (.wire, 5330)] as [(Counting, UInt64)])
+    func `the document tells of a quota where there is one`(counting: Counting, used: UInt64) throws {
+        var report = makeReport(counting: counting)
+        report.quota = 6000
+        (report.down.counters, report.up.counters) = (Counters(passed: 2), Counters(passed: 3))
+        #expect(try parse(report)["ended_by_quota"] == .bool(false))
+        report.isEndedByQuota = true
+        let document = try parse(report)
+        #expect(document["quota_bytes"] == .unsigned(6000) && document["quota_used_bytes"] == .unsigned(used))
+        #expect(document["ended_by_quota"] == .bool(true))
     }
 
     @Test func `the command's end is one of three keys`() throws {

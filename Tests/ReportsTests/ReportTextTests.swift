@@ -64,6 +64,26 @@ import Units
         #expect(report.text.hasSuffix("\n  police"))
     }
 
+    @Test func `a report tells of a slow network where there is one`() {
+        var report = makeReport()
+        #expect(!report.text.contains("network:"))
+        report.impairment = Impairment(rtt: 0.15, jitter: 0.01, loss: 0.005)
+        (report.down.counters.lostPackets, report.up.counters.lostPackets) = (3, 4)
+        #expect(
+            report.text.hasSuffix(
+                "\nnetwork: rtt +150ms, jitter 10ms, loss 0.5%; lost 3 packets down, 4 up"))
+    }
+
+    @Test func `a report tells of a quota where there is one`() {
+        var report = makeReport()
+        #expect(!report.text.contains("quota:"))
+        report.quota = 500_000
+        (report.down.counters, report.up.counters) = (Counters(passed: 200), Counters(passed: 30))
+        #expect(report.text.hasSuffix("\nquota: 230.0 of 500.0 kB used"))
+        report.isEndedByQuota = true
+        #expect(report.text.hasSuffix("\nquota: 230.0 of 500.0 kB used, and so the command was ended"))
+    }
+
     @Test(arguments: [
         (Counters(passed: 5, dropped: 1), "(0.05x, throttled)"), (Counters(passed: 5), "(0.05x, below the limit)"),
         (Counters(passed: 5, witness: 6), "(0.05x, NOT THROTTLED)"),

@@ -17,6 +17,8 @@ private func throttle(_ words: String) throws -> (status: CInt, output: String) 
     @Test(arguments: [
         "run", "-d 50k", "-d 50x true", "--foo true", "true", "-d 50k --mode pace true", "-d 50k --stats=xml true",
         "-d 50k --stats-file /no/such/dir/f true", "-d 50k --cgroup-parent /tmp true", "-d", "-d 50k -q -v true",
+        "--profile no-such true",
+        "--quota 0 true", "--rtt 11s true",
     ])
     func `our own failures are status 125, told in standard error alone`(words: String) throws {
         let (status, output) = try throttle(words + " 2>/dev/null")
@@ -38,6 +40,7 @@ private func throttle(_ words: String) throws -> (status: CInt, output: String) 
 
     @Test(arguments: [
         "--help", "-h", "help", "help run", "help doctor", "doctor --help", "run --help", "run -h", "-d 50k --help",
+        "profiles --help",
     ])
     func `help is printed and is no failure`(words: String) throws {
         let (status, output) = try throttle(words + " 2>/dev/null")
@@ -57,6 +60,16 @@ private func throttle(_ words: String) throws -> (status: CInt, output: String) 
         #expect(status == 0)
         #expect(output.contains("throttle"))
         #expect(output.contains("cgroup-parent"))
+    }
+
+    @Test func `profiles are printed, and their names alone`() throws {
+        let (status, table) = try throttle("profiles")
+        #expect(status == 0 && table.hasPrefix("NAME "))
+        let names = try throttle("profiles --names").output.split(separator: "\n")
+        #expect(names.contains("3g") && names.count == table.split(separator: "\n").count - 1)
+        let json = try throttle("profiles --json").output
+        #expect(json.hasPrefix(#"{"profiles":["#) && json.hasSuffix("}\n"))
+        #expect(json.contains(#""name":"3g","rtt_seconds":0.15,"#))
     }
 
     @Test func `a word that is no subcommand starts a run`() throws {

@@ -13,6 +13,8 @@ import Units
         #expect(rates.up == .unlimited)
         #expect(run.limits.burst == TimeSpan(nanoseconds: 200_000_000))
         #expect(run.limits.count == .payload)
+        #expect(run.limits.quota == nil && run.limits.killAfter == nil)
+        #expect(run.slow.profile == nil && !run.slow.network.isGiven)
         #expect(run.setup.mode == .auto)
         #expect(run.setup.linger == .keep)
         #expect(run.setup.attach == .auto)
@@ -90,6 +92,76 @@ import Units
     ])
     func `a quantity is refused with what was read`(option: String, value: String) {
         #expect(refusal(option, value, "true")?.contains("'\(value)' is ") == true)
+    }
+
+    @Test func `a slow network needs no rate`() throws {
+        let run = try parse("--rtt", "100ms", "--jitter=10ms", "--loss", "1", "true")
+        #expect(try run.slow.network.impairment(beside: .none).description == "rtt +100ms, jitter 10ms, loss 1%")
+        #expect(run.command == ["true"])
+        for words in [["--rtt", "0s"], ["--loss", "0%"], ["--rtt", "10s", "--jitter", "10s"], ["--profile", "3g"]] {
+            _ = try parse(words + ["true"])
+        }
+    }
+
+    @Test(arguments: [
+        (["--rtt", "10.001s"], "--rtt is 10s at most"), (["--rtt", "5"], "'5' is not a time"),
+        (["--rtt", "-5ms"], "'-5ms' is not a time"), (["--loss", "-1%"], "'-1%' is not a percentage"),
+        (["--loss", "100.1%"], "'100.1%' is not a percentage"),
+        (["--jitter", "1ms"], "--jitter is at most as long as --rtt, which is 0ms"),
+        (["--rtt", "10ms", "--jitter", "10.1ms"], "--jitter is at most as long as --rtt, which is 10ms"),
+        (["--profile", "dial", "--jitter", "61ms"], "--jitter is at most as long as --rtt, which is 60ms"),
+        (["--rtt", "1ms", "--mode", "police"], "which --mode police doesn't touch"),
+        (["--loss", "1%", "--mode", "police"], "which --mode police doesn't touch"),
+        (["--profile", "3g", "--mode", "police"], "which --mode police doesn't touch"),
+        (["--profile", ""], "'' is no profile: there are"),
+    ])
+    func `a network that can't be is refused`(words: [String], reason: String) {
+        do {
+            _ = try parse(words + ["true"])
+            Issue.record("accepted")
+        } catch {
+            #expect(Throttle.fullMessage(for: error).contains(reason))
+        }
+    }
+
+    @Test func `a quota needs no rate`() throws {
+        let run = try parse("--quota", "1.5GB", "--kill-after", "10s", "true")
+        #expect(run.limits.quota == 1_500_000_000 && run.limits.killAfter == TimeSpan(nanoseconds: 10_000_000_000))
+        #expect(try parse("--quota=200MiB", "true").limits.killAfter == nil)
+    }
+
+    @Test(arguments: [
+        (["--quota", "0", "true"], "'0' is no amount of data"),
+        (["--quota", "-1", "true"], "'-1' is no amount of data"),
+        (["--quota", "50k/s", "true"], "'50k/s' is no amount of data"),
+        (["--quota", "1M", "--kill-after", "5", "true"], "'5' is not a time"),
+        (["-d", "1M", "--kill-after", "5s", "true"], "--kill-after goes with --quota."),
+        (["--quota", "1M", "-p", "1"], "--quota goes with a command, not with what runs already."),
+        (["--quota", "1M", "--cgroup", "/x"], "--quota goes with a command, not with what runs already."),
+        (["--quota", "1M", "--unit", "x"], "--quota goes with a command, not with what runs already."),
+    ])
+    func `a quota that can't be is refused`(words: [String], reason: String) {
+        do {
+            _ = try parse(words)
+            Issue.record("accepted")
+        } catch {
+            #expect(Throttle.fullMessage(for: error).contains(reason))
+        }
+    }
+
+    @Test(arguments: [
+        (["1", "--rtt", "100ms"], nil), (["1", "--loss", "0%"], nil), (["1", "-d", "1M", "--jitter", "1ms"], nil),
+        (["1"], "Nothing to set. Use --down RATE, --up RATE, --rtt TIME and the like."),
+        (["-g", "build", "--rtt", "1ms"], "--rtt, --jitter and --loss are a run's own, not a group's."),
+        (["1", "--loss", "x"], "'x' is not a percentage"),
+    ])
+    func `set takes a run's network, and not a group's`(words: [String], reason: String?) {
+        do {
+            _ = try Throttle.parseAsRoot(["set"] + words)
+            #expect(reason == nil)
+        } catch {
+            #expect(Throttle.fullMessage(for: error).contains(reason ?? "nothing"))
+        }
     }
 
     @Test(arguments: ["1ms", "0.001s", "1000us", "200ms", "60s", "60000ms"])

@@ -22,6 +22,19 @@ import Units
             error?.description == "'\(text)' is not a time: give a number with us, ms, s, m or h, such as 200ms")
     }
 
+    @Test(
+        arguments: [
+            (0, "0ms"), (1000, "0.001ms"), (500_000, "0.5ms"), (200_000_000, "200ms"), (100_000_000, "100ms"),
+            (1_500_000, "1.5ms"), (999_999_000, "999.999ms"), (1_000_000_000, "1s"), (1_500_000_000, "1.5s"),
+            (10_000_000_000, "10s"), (5_400_000_000_000, "5400s"),
+        ] as [(UInt64, String)])
+    func `a time is printed with no more decimals than it needs, and read again`(
+        nanoseconds: UInt64, text: String
+    ) throws {
+        #expect("\(TimeSpan(nanoseconds: nanoseconds))" == text)
+        #expect(try TimeSpan(text) == TimeSpan(nanoseconds: nanoseconds))
+    }
+
     @Test func `seconds are a fraction`() {
         #expect(TimeSpan(nanoseconds: 1_500_000_000).seconds == 1.5)
     }
