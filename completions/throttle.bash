@@ -17,6 +17,12 @@ _throttle_value() {
     --user) mapfile -t COMPREPLY < <(compgen -u -- "$cur") ;;
     --cgroup-parent | --cgroup) _filedir -d ;;
     -p | --pid) mapfile -t COMPREPLY < <(compgen -W "$(ps -eo pid= 2>/dev/null)" -- "$cur") ;;
+    --rtt) mapfile -t COMPREPLY < <(compgen -W '20ms 100ms 300ms' -- "$cur") ;;
+    --jitter) mapfile -t COMPREPLY < <(compgen -W '5ms 20ms 50ms' -- "$cur") ;;
+    --loss) mapfile -t COMPREPLY < <(compgen -W '0.1% 1% 5%' -- "$cur") ;;
+    --profile) mapfile -t COMPREPLY < <(compgen -W "$(_throttle_profiles)" -- "$cur") ;;
+    --quota) mapfile -t COMPREPLY < <(compgen -W '10M 100M 1G' -- "$cur") ;;
+    --kill-after) mapfile -t COMPREPLY < <(compgen -W '5s 10s 30s' -- "$cur") ;;
     --for) mapfile -t COMPREPLY < <(compgen -W '30s 10m 1h' -- "$cur") ;;
     --unit) mapfile -t COMPREPLY < <(compgen -W "$(_throttle_units)" -- "$cur") ;;
     --user-unit) mapfile -t COMPREPLY < <(compgen -W "$(_throttle_units --user)" -- "$cur") ;;
@@ -38,11 +44,15 @@ _throttle_groups() {
     "${words[0]}" group list --names 2>/dev/null
 }
 
-# The options of list, stats, set, group, cleanup and doctor; and which run or group.
+_throttle_profiles() {
+    "${words[0]}" profiles --names 2>/dev/null
+}
+
+# The options of list, stats, set, group, profiles, cleanup and doctor; and which run or group.
 _throttle_other() {
     case $1 in
     list | ps) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
-    doctor) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
+    doctor | profiles) mapfile -t COMPREPLY < <(compgen -W '--json --help' -- "$cur") ;;
     cleanup) mapfile -t COMPREPLY < <(compgen -W '--dry-run --json --help' -- "$cur") ;;
     group)
         if [[ $prev == @(-d|-u|--down|--up) ]]; then
@@ -58,10 +68,10 @@ _throttle_other() {
         fi
         ;;
     *)
-        if [[ $1 == set && $prev == @(-d|-u|-g|--down|--up|--group) ]]; then
+        if [[ $1 == set && $prev == @(-d|-u|-g|--down|--up|--group|--rtt|--jitter|--loss) ]]; then
             _throttle_value "$prev"
         elif [[ $1 == set && $cur == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W '--down --up --group --help' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '--down --up --group --rtt --jitter --loss --help' -- "$cur")
         elif [[ $cur == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W '--watch --json --help' -- "$cur")
         else
@@ -73,15 +83,16 @@ _throttle_other() {
 
 _throttle() {
     local cur prev words cword i=1 option options=(
-        --down --up --group --burst --count --scope --except --only --mode --linger --attach --cgroup-parent --name
-        --pid --cgroup --unit --user-unit --for --user --systemd --best-effort --progress --stats --stats-file --verbose --debug --quiet --help
+        --down --up --group --quota --kill-after --rtt --jitter --loss --profile --burst --count --scope --except --only --mode --linger --attach
+        --cgroup-parent --name --pid --cgroup --unit --user-unit --for --user --systemd --best-effort --progress --stats --stats-file
+        --verbose --debug --quiet --help
     )
     _init_completion || return
     if [[ ${words[1]} == help ]] && ((cword > 1)); then
-        mapfile -t COMPREPLY < <(compgen -W 'run list ps stats set group cleanup doctor' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'run list ps stats set group profiles cleanup doctor' -- "$cur")
         return
     fi
-    if [[ ${words[1]} == @(list|ps|stats|set|group|cleanup|doctor) ]] && ((cword > 1)); then
+    if [[ ${words[1]} == @(list|ps|stats|set|group|profiles|cleanup|doctor) ]] && ((cword > 1)); then
         _throttle_other "${words[1]}"
         return
     fi
@@ -94,7 +105,7 @@ _throttle() {
             _command_offset $((i + 1))
             return
             ;;
-        -d | -u | -g | --down | --up | --group | --burst | --count | --scope | --except | --only | --mode | --linger | --attach | --cgroup-parent | --name | -p | --pid | --cgroup | --unit | --user-unit | --for | --user | --stats-file | --stats)
+        -d | -u | -g | --down | --up | --group | --quota | --kill-after | --rtt | --jitter | --loss | --profile | --burst | --count | --scope | --except | --only | --mode | --linger | --attach | --cgroup-parent | --name | -p | --pid | --cgroup | --unit | --user-unit | --for | --user | --stats-file | --stats)
             if [[ ${words[i + 1]} == '=' ]]; then
                 ((i++))
                 [[ $cur == '=' ]] && cur=
@@ -119,7 +130,7 @@ _throttle() {
         return
     fi
     _command_offset "$cword"
-    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run list ps stats set group cleanup doctor help' -- "$cur")
+    ((cword == 1)) && mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'run list ps stats set group profiles cleanup doctor help' -- "$cur")
     return 0
 }
 

@@ -75,6 +75,11 @@ import Testing
         #expect(try offers(["run", "--mode", ""]) == ["auto", "shape", "police"])
         #expect(try offers(["set", name, "--"]).isSuperset(of: ["--down", "--up"]))
         #expect(try !offers(["set", name, "--"]).contains("--mode"))
+        #expect(try offers(["set", name, "--"]).isSuperset(of: ["--rtt", "--jitter", "--loss"]))
+        #expect(try offers(["profiles", "--"]).contains("--json"))
+        #expect(try offers(["run", "--rtt", ""]) == offers(["set", name, "--rtt", ""]))
+        #expect(try offers(["--profile", "3g"]) == ["3g", "3gfast", "3gslow"])
+        #expect(try offers(["run", "--quota", "1G", "--kill-after", ""]).contains("10s"))
         #expect(try offers(["stats", "--"]).isSuperset(of: ["--watch", "--json"]))
         // The command's own completion goes on.
         try lab.write("", to: "some file")
@@ -88,6 +93,9 @@ import Testing
         try terminal.type("bindkey '^I' complete-word; echo shell-is-$((40 + 2))", until: "shell-is-42")
         try terminal.type("throttle stats \(name.dropLast(2))\t--json", until: "\"name\":\"\(name)\"")
         try terminal.type("throttle set \(name.dropLast(2))\t--down 3M", until: "(\(name)): down 3.0 MB/s")
+        try terminal.type("throttle set \(name.dropLast(2))\t--lo\t1%", until: "up unlimited, loss 1%")
+        // A name that is none would be told instead.
+        try terminal.type("throttle --profi\tsatel\t--mode police true", until: "--mode police doesn't touch")
         terminal.hangUp()
     }
 }
