@@ -50,6 +50,12 @@ static __always_inline bool within_has_socket(struct __sk_buff *skb, struct flow
 	return socket;
 }
 
+/* Whether the first of two ends is the higher one: true of one way, and false of the other. */
+static __always_inline bool within_is_higher(__be16 port, __be16 other_port, __u32 address, __u32 other)
+{
+	return port == other_port ? address > other : bpf_ntohs(port) > bpf_ntohs(other_port);
+}
+
 /* The flow the other way. Returns whether its port of origin is the higher one. */
 static __always_inline bool within_turn(struct __sk_buff *skb, const struct flow *flow, struct flow *back)
 {
@@ -60,13 +66,15 @@ static __always_inline bool within_turn(struct __sk_buff *skb, const struct flow
 		back->tuple.ipv4.daddr = tuple->ipv4.saddr;
 		back->tuple.ipv4.sport = tuple->ipv4.dport;
 		back->tuple.ipv4.dport = tuple->ipv4.sport;
-		return bpf_ntohs(tuple->ipv4.dport) > bpf_ntohs(tuple->ipv4.sport);
+		return within_is_higher(tuple->ipv4.dport, tuple->ipv4.sport, tuple->ipv4.daddr,
+					tuple->ipv4.saddr);
 	}
 	__builtin_memcpy(back->tuple.ipv6.saddr, tuple->ipv6.daddr, sizeof(tuple->ipv6.saddr));
 	__builtin_memcpy(back->tuple.ipv6.daddr, tuple->ipv6.saddr, sizeof(tuple->ipv6.saddr));
 	back->tuple.ipv6.sport = tuple->ipv6.dport;
 	back->tuple.ipv6.dport = tuple->ipv6.sport;
-	return bpf_ntohs(tuple->ipv6.dport) > bpf_ntohs(tuple->ipv6.sport);
+	return within_is_higher(tuple->ipv6.dport, tuple->ipv6.sport, tuple->ipv6.daddr[3],
+				tuple->ipv6.saddr[3]);
 }
 
 /* Whether a packet for the run isn't to be delayed, as what goes the other way is. */

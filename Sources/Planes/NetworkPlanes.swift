@@ -88,8 +88,10 @@ final class NetworkPlanes {
             log.debug("\(error)")
             hooks[index] = try hook(device, byLink: false)
         }
-        let (what, way) = place.direction == .down ? ("downloads", "from") : ("uploads", "to")
-        log.info("\(what) \(way) device \(device.name) wait in a queue")
+        log.info(
+            place.direction == .down
+                ? "downloads from device \(device.name) wait in a queue"
+                : "uploads to device \(device.name) can wait in a queue")
     }
 
     private func hook(_ device: Device, byLink: Bool) throws -> DeviceHook {

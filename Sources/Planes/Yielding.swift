@@ -56,8 +56,6 @@ package struct Yielding {
         for direction in Direction.allCases {
             let seen = observe(direction, seconds, delay, devices(direction))
             _ = controls[direction]?.step(seen)
-            debug(
-                "\(now / 1_000_000 % 1_000_000) \(direction) bytes \(seen.bytes) s \(seen.seconds) q \(seen.delay?.queueing ?? -1) n \(seen.delay?.samples ?? 0) base \(seen.delay?.base ?? -1) loss \(seen.losses) others \(seen.othersBytes) -> \(controls[direction]!.phase) \(controls[direction]!.rate) line \(controls[direction]!.line)\n"
         }
         memory.rates = rates
         tell(state(times))
@@ -101,4 +99,3 @@ package struct Yielding {
 
     private func tell(_ state: YieldState) { memory.yielding = state }
 }
-

@@ -30,6 +30,9 @@ package struct Impairment: Equatable, Sendable {
     /// Why it can't be; nil where it can.
     package var fault: String? {
         if rtt.nanoseconds > Impairment.longest.nanoseconds { return "--rtt is 10s at most" }
+        if [rtt, jitter].contains(where: { 1..<1000 ~= $0.nanoseconds }) {
+            return "--rtt and --jitter are 1us at least"
+        }
         if jitter.nanoseconds > rtt.nanoseconds { return "--jitter is at most as long as --rtt, which is \(rtt)" }
         return nil
     }

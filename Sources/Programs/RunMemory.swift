@@ -17,6 +17,8 @@ package final class RunMemory {
     /// How much unused time may be caught up on.
     package let burst: TimeSpan
     package let counting: Counting
+    /// Why it does without what it was asked for besides limits, if it does (--best-effort).
+    package var omission: String?
     /// Of round trips, so many were told of.
     var samplesTaken: UInt64 = 0
 

@@ -116,6 +116,8 @@ package struct Report: Sendable {
     package var elapsedNanoseconds: UInt64 = 0
     /// nil while the command runs.
     package var outcome: Outcome?
+    /// What was done without (--best-effort), in words.
+    package var omission: String?
     /// Why nothing was limited (--best-effort), where set-up failed.
     package var setupFailure: String?
     /// Whether the command itself had left the run's cgroup by its end.
@@ -141,6 +143,7 @@ package struct Report: Sendable {
         down.counters = memory.counters(.down)
         up.counters = memory.counters(.up)
         impairment = memory.impairment
+        omission = memory.omission
         quota = memory.quota
         yielding = memory.yielding
         rates = memory.rates
@@ -185,7 +188,7 @@ package struct Report: Sendable {
 
     /// All that went otherwise than one would expect.
     package var warnings: [String] {
-        reasons + (linger == .release ? [leftBehindText].compactMap { $0 } : [])
+        reasons + [omission].compactMap { $0 } + (linger == .release ? [leftBehindText].compactMap { $0 } : [])
     }
 
     /// What the command left behind, in words; nil where that is nothing.

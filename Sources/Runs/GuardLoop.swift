@@ -223,8 +223,11 @@ extension GuardLoop {
             return life.member.map { ControlAnswer("joined", descriptors: $0.descriptors) }
                 ?? refusal("it is in no group")
         case .set(let down, let up, let network):
-            if let network, let refused = impair(network.applied(to: memory.impairment)) { return refused }
-            return change(to: memory.asked.changed(down: down, up: up))
+            let before = memory.impairment
+            if let network, let refused = impair(network.applied(to: before)) { return refused }
+            guard let refused = change(to: memory.asked.changed(down: down, up: up)) else { return changed }
+            _ = impair(before)
+            return refused
         case .setGroup(let down, let up):
             guard let group = memory.group else { return refusal("it is in no group") }
             group.rates = group.rates.changed(down: down, up: up)
@@ -237,8 +240,9 @@ extension GuardLoop {
         ControlAnswer(ControlChange(down: .unlimited, up: .unlimited, refusal: text))
     }
 
-    /// Limits the run to what its user asks for now; where it is to be shaped or not at all, only if it can be.
-    private mutating func change(to asked: Rates) -> ControlAnswer {
+    /// Limits the run to what its user asks for now; where it is to be shaped or not at all, only if it can be. Returns why
+    /// it can't be; nil where it is.
+    private mutating func change(to asked: Rates) -> ControlAnswer? {
         let before = memory.asked
         memory.asked = asked
         follow(retries: true)
@@ -249,6 +253,11 @@ extension GuardLoop {
         }
         hold.note(memory)
         life.tellPlanes(hold.method)
+        return nil
+    }
+
+    /// What holds now.
+    private var changed: ControlAnswer {
         let most = memory.mostRates
         let impairment = memory.impairment
         return ControlAnswer(

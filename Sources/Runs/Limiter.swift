@@ -26,6 +26,7 @@ package struct Limiter: ~Copyable {
             if case .processes(let processes) = plan.target { try Limiter.base(of: processes, plan, log) } else {
                 try Limiter.base(plan, log)
             }
+        Limiter.noteNesting(plan, log)
         let records = Limiter.records(log)
         var entry = try GroupEntry(plan, from: base.path, records)
         let memory = try Limiter.makeMemory(plan, kernel, entry, log)

@@ -29,6 +29,13 @@ extension Limiter {
         return base
     }
 
+    /// A packet waits in one queue only: in that of the run around this one, where that has one for it.
+    static func noteNesting(_ plan: RunPlan, _ log: Logger) {
+        if !RunCgroup.isCallerInside || !(plan.impairment.isDelayed || plan.isBackground) { return }
+        let what = plan.isBackground ? "timed, so that the run can give way" : "delayed"
+        log.warning("what waits in the queue of the run around this one isn't \(what)")
+    }
+
     /// Where runs are recorded. Without it, the limit still holds.
     static func records(_ log: Logger) -> RecordDirectory? {
         do {
@@ -160,6 +167,7 @@ extension Limiter {
         if plan.isBackground {
             let error = SetupError("nothing has the run give way: the guard process has ended")
             guard plan.bestEffort else { throw error }
+            memory.omission = "NOT IN THE BACKGROUND: \(error)"
             log.error("NOT IN THE BACKGROUND: \(error)")
             memory.yielding = nil
         }
@@ -174,6 +182,8 @@ extension Limiter {
         let failure = "can't make the network slow: \(memory.obstacle ?? "the guard process has ended")"
         guard plan.bestEffort else { throw SetupError(failure) }
         memory.impairment = .none
+        memory.obstacle = nil
+        memory.omission = "NOT SLOWED: \(failure)"
         log.error("NOT SLOWED: \(failure)")
     }
 
