@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * wan NETNS_A NETNS_B DELAY_MS RATE LOSS_PERCENT [tap|tun [SEED]]: a long link between two network
- * namespaces, without any qdisc. Each gets a device wan0, with 10.78.0.1 and fd78::1 in A, 10.78.0.2 and
- * fd78::2 in B. Each direction delays packets by DELAY_MS behind a bottleneck of RATE bytes per second (0:
- * none) with a buffer of a round trip and 100 kB, and loses LOSS_PERCENT of them at random. Writes "ready"
- * and, on SIGTERM or when its parent is gone, a line with counts.
+ * wan NETNS_A NETNS_B DELAY_MS RATE LOSS_PERCENT [tap|tun [SEED [BUFFER_MS]]]: a long link between two
+ * network namespaces, without any qdisc. Each gets a device wan0, with 10.78.0.1 and fd78::1 in A, 10.78.0.2
+ * and fd78::2 in B. Each direction delays packets by DELAY_MS behind a bottleneck of RATE bytes per second
+ * (0: none) with a buffer of a round trip and 100 kB, and loses LOSS_PERCENT of them at random. Writes
+ * "ready" and, on SIGTERM or when its parent is gone, a line with counts.
  *
  * Where the link is fast and loses nothing, TCP segments cross in packets of up to 64 KB, as GRO of a fast
  * card would deliver them; else one by one.

@@ -14,6 +14,7 @@ struct Stats: Decodable {
         let dropped_packets: Int
         let exempt_packets: Int
         let exempt_bytes: Int
+        let lost_packets: Int?
         let witness_packets: Int?
         let witness_bytes: Int?
         let clamped_sockets: Int?
@@ -23,6 +24,14 @@ struct Stats: Decodable {
         let paced_sockets: Int?
         let deferred_packets: Int?
         let retransmitted_segments: Int?
+    }
+
+    struct Background: Decodable {
+        let download_bytes_per_second: Double?
+        let upload_bytes_per_second: Double?
+        let download_yields: Int
+        let upload_yields: Int
+        let base_seconds: Double
     }
 
     struct Group: Decodable {
@@ -46,6 +55,12 @@ struct Stats: Decodable {
     let attach_method: String?
     let attached_to: String?
     let count: String
+    let rtt_seconds: Double?
+    let loss_share: Double?
+    let quota_bytes: Int?
+    let quota_used_bytes: Int?
+    let ended_by_quota: Bool?
+    let background: Background?
     let not_throttled: Bool
     let left_behind: Int
     let linger: String

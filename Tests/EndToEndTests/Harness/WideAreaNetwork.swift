@@ -11,17 +11,18 @@ final class WideAreaNetwork {
     static let farAddress = "10.78.0.2"
     static let farAddress6 = "fd78::2"
 
-    /// A round trip in ms; of each direction the rate in bytes per second (0: unlimited) and the share of packets
-    /// that get lost. `ethernet` or plain IP, as a tunnel.
+    /// A round trip in ms; of each direction the rate in bytes per second (0: unlimited), the share of packets
+    /// that get lost, and how many ms of the rate may wait (nil: about a round trip's). `ethernet` or plain IP, as a tunnel.
     init(
-        _ lab: Lab, roundTrip: Double, rate: UInt64 = 0, loss: Double = 0, ethernet: Bool = true
+        _ lab: Lab, roundTrip: Double, rate: UInt64 = 0, loss: Double = 0, buffer: Double? = nil, ethernet: Bool = true
     ) throws {
         near = try Namespace(lab)
         far = try Namespace(lab)
-        let words = [
+        var words = [
             try Fixtures.wan.get(), near.name, far.name, "\(roundTrip / 2)", "\(rate)", "\(loss * 100)",
             ethernet ? "tap" : "tun",
         ]
+        if let buffer { words += ["1", "\(buffer)"] }
         link = try lab.start(words, in: lab.helpers)
         try link.waitForOutput("ready")
     }

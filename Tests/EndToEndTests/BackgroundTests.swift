@@ -1,0 +1,80 @@
+import Foundation
+import Testing
+
+/// A run that takes only what nobody else wants.
+@Suite(.serialized) struct BackgroundTests {
+    let lab: Lab
+
+    init() throws {
+        lab = try Lab()
+    }
+
+    /// 20 Mbit/s, in bytes a second.
+    private static let line: UInt64 = 2_500_000
+
+    private struct Intervals: Decodable {
+        struct Interval: Decodable {
+            struct Sum: Decodable { let bits_per_second: Double }
+            let sum: Sum
+        }
+        let intervals: [Interval]
+
+        /// Parts of the line in half seconds.
+        var shares: [Double] { intervals.map { $0.sum.bits_per_second / 8 / Double(BackgroundTests.line) } }
+    }
+
+    private func client(_ port: Int, seconds: Int, _ options: [String]) -> [String] {
+        ["iperf3", "-c", WideAreaNetwork.farAddress, "-p", "\(port)", "-t", "\(seconds)", "-i", "0.5", "-J"] + options
+    }
+
+    private func shares(_ text: String) throws -> [Double] {
+        try JSONDecoder().decode(Intervals.self, from: Data(text.utf8)).shares
+    }
+
+    private func average(_ shares: some Collection<Double>) -> Double {
+        shares.reduce(0, +) / Double(max(1, shares.count))
+    }
+
+    /// Others are in another cgroup of this machine, and their device is the run's.
+    @Test(arguments: [["-R"], []])
+    func `it has the line alone, gives way, and comes back`(_ direction: [String]) throws {
+        let network = try WideAreaNetwork(lab, roundTrip: 20, rate: BackgroundTests.line, buffer: 200)
+        let servers = try [5201, 5202].map { try Iperf3.server(in: network.far, lab, "-p", "\($0)") }
+        defer { for server in servers { server.send(SIGKILL) } }
+        let words = throttle("--background", "--stats=json", "--stats-file", "stats")
+        let run = try lab.start(network.near.entry + words + client(5201, seconds: 26, direction))
+        try #require(poll { (try? lab.require([throttlePath, "list"]))?.contains("iperf3") == true })
+        Thread.sleep(forTimeInterval: 10)
+        let other = try lab.start(network.near.entry + client(5202, seconds: 6, direction), in: lab.helpers)
+        let others = try shares(try other.wait().stdout)
+        let own = try shares(try run.wait().stdout)
+        // Of 0.95 that can be payload.
+        #expect(average(own[14..<20]) > 0.7, "\(own)")
+        #expect(average(others.dropFirst(4)) > 0.8, "\(others)")
+        #expect(average(own[24..<32]) < 0.15, "\(own)")
+        #expect(average(own.suffix(6)) > 0.5, "\(own)")
+        let stats = try Stats(String(decoding: lab.content("stats"), as: UTF8.self))
+        let background = try #require(stats.background)
+        #expect((0.018...0.06).contains(background.base_seconds), "\(background)")
+        #expect((direction == [] ? background.upload_yields : background.download_yields) >= 1)
+        #expect(stats.download.dropped_packets == 0 && stats.upload.dropped_packets == 0)
+    }
+
+    @Test func `a limit is its ceiling`() throws {
+        let network = try WideAreaNetwork(lab, roundTrip: 20, rate: BackgroundTests.line, buffer: 200)
+        let server = try Iperf3.server(in: network.far, lab)
+        defer { server.send(SIGKILL) }
+        let words = throttle("--background", "-d", "500k")
+        let text = try lab.require(
+            network.near.entry + words + client(5201, seconds: 8, ["-R"]))
+        let share = average(try shares(text).suffix(6)) * Double(BackgroundTests.line) / 500_000
+        #expect((0.7...1.05).contains(share), "\(share)")
+    }
+
+    @Test(arguments: [["--mode", "police"], ["--group", "none", "-d", "1M"]])
+    func `what doesn't go together is refused`(_ options: [String]) throws {
+        let refused = try lab.run([throttlePath, "run", "--background"] + options + ["--", "true"])
+        #expect(refused.ending == .exited(125) && refused.stderr.contains("--background"))
+        #expect(lab.cgroup.children == [])
+    }
+}
