@@ -11,7 +11,7 @@ package enum ControlRequest: Codable, Sendable, Equatable {
     /// To report, for people or as JSON.
     case report(asText: Bool)
     /// To hold other limits. It answers with a `ControlChange`, as below.
-    case set(down: UInt64?, up: UInt64?, network: ImpairmentChange? = nil)
+    case set(down: UInt64?, up: UInt64?, network: ImpairmentChange? = nil, background: Bool? = nil)
     /// To change those of its group.
     case setGroup(down: UInt64?, up: UInt64?)
     /// To give what it takes to join its group: descriptors.

@@ -84,10 +84,11 @@ package struct LiveRuns {
 
         /// Limits the run to other rates; nil: the present one stays.
         package func set(
-            down: Rate?, up: Rate?, _ network: ImpairmentChange? = nil
+            down: Rate?, up: Rate?, _ network: ImpairmentChange? = nil, background: Bool? = nil
         ) throws(SetupError) -> ControlChange {
             let request = ControlRequest.set(
-                down: down.map { $0.bytesPerSecond ?? 0 }, up: up.map { $0.bytesPerSecond ?? 0 }, network: network)
+                down: down.map { $0.bytesPerSecond ?? 0 }, up: up.map { $0.bytesPerSecond ?? 0 }, network: network,
+                background: background)
             guard let change = ControlChange(decoding: try ask(request)) else { throw nonsense }
             if let refusal = change.refusal { throw SetupError("\(id): \(refusal); its limits stay as they were") }
             return change

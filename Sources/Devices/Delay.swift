@@ -51,8 +51,10 @@ extension Hierarchy {
 
 extension Delay {
     /// What to do where the kernel has no netem.
-    package static var missing: String {
-        "this kernel has no sch_netem (modprobe sch_netem); Debian has it in linux-image-amd64, Ubuntu in"
-            + " linux-modules-extra-\(Host.kernelRelease), Fedora in kernel-modules-extra"
+    package static var advice: String {
+        "modprobe sch_netem; Debian has it in linux-image-amd64, Ubuntu in linux-modules-extra-\(Host.kernelRelease),"
+            + " Fedora in kernel-modules-extra"
     }
+
+    fileprivate static var missing: String { "this kernel has no sch_netem: " + advice }
 }

@@ -211,9 +211,20 @@ extension Doctor {
 
     private static let noQueue = ", so downloads don't wait in a queue, and TCP loses packets to their limit"
 
+    private mutating func examineDelay(_ queue: inout Queue) {
+        do {
+            try queue.setDelay(Delay(nanoseconds: 1_000_000, jitterNanoseconds: 0), rate: SelfTest.rate)
+            add(.queue, .ok, "netem, for --rtt and --jitter")
+        } catch {
+            add(
+                .queue, .info, "no netem in this kernel, so --rtt, --jitter and profiles can't be had",
+                advice: Delay.advice)
+        }
+    }
+
     private mutating func examineQueue() {
         do {
-            let queue = try Queue.ofRun("\(getpid())", in: .current(), rate: SelfTest.rate, log: .silent)
+            var queue = try Queue.ofRun("\(getpid())", in: .current(), rate: SelfTest.rate, log: .silent)
             add(.queue, .ok, "IFB and HTB")
             switch queue.leafKind {
             case .fqCodel: add(.queue, .ok, "fq_codel shares it between connections")
@@ -222,6 +233,7 @@ extension Doctor {
                     .queue, .info, "no fq_codel in this kernel, so connections wait in one line",
                     advice: "modprobe sch_fq_codel, for more even shares")
             }
+            examineDelay(&queue)
         } catch {
             add(.queue, .degraded, error, Doctor.noQueue)
         }

@@ -43,7 +43,7 @@ package struct Yielding {
     /// Whether it is to be made anew, for other ceilings.
     package var isOutdated: Bool { ceiling != memory.asked }
 
-    /// Takes in what passed. `devices`: bytes of frames that all together have moved by the run's devices; nil where nobody
+    /// Takes in what passed; `rates` are others then. `devices`: bytes of frames that all together have moved by the run's devices; nil where nobody
     /// is to be given way to for that.
     package mutating func step(devices: (Direction) -> UInt64?) {
         let now = Host.monotonicNanoseconds
@@ -57,7 +57,6 @@ package struct Yielding {
             let seen = observe(direction, seconds, delay, devices(direction))
             _ = controls[direction]?.step(seen)
         }
-        memory.rates = rates
         tell(state(times))
     }
 

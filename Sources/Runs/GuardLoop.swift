@@ -185,7 +185,8 @@ struct GuardLoop: ~Copyable {
     /// Limits the run to what it may use now.
     private mutating func follow(retries: Bool) {
         if yielding?.isOutdated == true { yielding = Yielding(memory) }
-        memory.rates = yielding?.rates ?? life.member?.share ?? memory.asked
+        let most = life.member?.share ?? memory.asked
+        memory.rates = yielding?.rates.capped(by: most) ?? most
         planes?.follow(retries: retries)
     }
 
@@ -197,7 +198,7 @@ struct GuardLoop: ~Copyable {
         let isCounting = !others.areThere
         yielding.step { direction in isCounting ? tell(nil) { $0.traffic(direction) } : nil }
         self.yielding = yielding
-        planes?.follow(retries: false)
+        follow(retries: false)
     }
 
     private var hasOthersInBackground: Bool {
@@ -222,7 +223,8 @@ extension GuardLoop {
             // What another run needs to join the group.
             return life.member.map { ControlAnswer("joined", descriptors: $0.descriptors) }
                 ?? refusal("it is in no group")
-        case .set(let down, let up, let network):
+        case .set(let down, let up, let network, let background):
+            if let background, let refused = yield(background) { return refused }
             let before = memory.impairment
             if let network, let refused = impair(network.applied(to: before)) { return refused }
             guard let refused = change(to: memory.asked.changed(down: down, up: up)) else { return changed }
@@ -264,6 +266,15 @@ extension GuardLoop {
             ControlChange(
                 down: most.down, up: most.up, obstacle: memory.obstacle,
                 impairment: impairment == .none ? nil : "\(impairment)"))
+    }
+
+    /// Has the run give way, or not any more. Returns why it can't; nil where it does.
+    private mutating func yield(_ isOn: Bool) -> ControlAnswer? {
+        if isOn == (yielding != nil) { return nil }
+        if isOn && !life.plan.isBackground { return refusal("it wasn't begun with --background") }
+        yielding = isOn ? Yielding(memory) : nil
+        if !isOn { memory.yielding = nil }
+        return nil
     }
 
     /// Makes the network as slow as its user asks for now. Returns why it can't be; nil where it is.

@@ -64,9 +64,6 @@ struct RunCommand: ParsableCommand {
         if plan.isBackground && plan.mode == .police {
             throw ValidationError("--background takes queues at devices, which --mode police doesn't touch.")
         }
-        if plan.isBackground && plan.group != nil {
-            throw ValidationError("--background doesn't go with --group.")
-        }
         if plan.mode == .police && plan.impairment != .none {
             throw ValidationError("Packets are delayed and lost at devices, which --mode police doesn't touch.")
         }

@@ -19,12 +19,15 @@ struct SetCommand: ParsableCommand {
     @OptionGroup var rates: RateOptions
     @OptionGroup var network: NetworkOptions
 
+    @Flag(inversion: .prefixedNo, help: "Take only what nobody else wants, or no more so.")
+    var background: Bool?
+
     func validate() throws {
-        if rates.down == nil && rates.up == nil && !network.isGiven {
+        if rates.down == nil && rates.up == nil && !network.isGiven && background == nil {
             throw ValidationError("Nothing to set. Use --down RATE, --up RATE, --rtt TIME and the like.")
         }
-        if group != nil && network.isGiven {
-            throw ValidationError("--rtt, --jitter and --loss are a run's own, not a group's.")
+        if group != nil && (network.isGiven || background != nil) {
+            throw ValidationError("--rtt, --jitter, --loss and --background are a run's own, not a group's.")
         }
         if (id == nil) == (group == nil) { throw ValidationError("Give either a run or --group NAME.") }
     }
@@ -37,7 +40,8 @@ struct SetCommand: ParsableCommand {
         }
         let place = try LiveRuns().find(id ?? "")
         let impairment = ImpairmentChange(rtt: network.rtt, jitter: network.jitter, loss: network.loss)
-        let change = try place.set(down: rates.down, up: rates.up, network.isGiven ? impairment : nil)
+        let change = try place.set(
+            down: rates.down, up: rates.up, network.isGiven ? impairment : nil, background: background)
         let now = Rates(bytesPerSecond: (change.down, change.up))
         let slow = change.impairment.map { ", \($0)" } ?? ""
         print("\(place.id) (\(place.record.name.printable)): down \(now.down), up \(now.up)\(slow)".printable)

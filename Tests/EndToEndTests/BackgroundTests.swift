@@ -71,10 +71,38 @@ import Testing
         #expect((0.7...1.05).contains(share), "\(share)")
     }
 
-    @Test(arguments: [["--mode", "police"], ["--group", "none", "-d", "1M"]])
-    func `what doesn't go together is refused`(_ options: [String]) throws {
-        let refused = try lab.run([throttlePath, "run", "--background"] + options + ["--", "true"])
+    @Test func `what doesn't go together is refused`() throws {
+        let refused = try lab.run([throttlePath, "run", "--background", "--mode", "police", "--", "true"])
         #expect(refused.ending == .exited(125) && refused.stderr.contains("--background"))
         #expect(lab.cgroup.children == [])
+    }
+
+    @Test func `it is turned off and on again`() throws {
+        let run = try lab.start(throttle("--background", "--name", "backup") + ["sleep", "30"])
+        defer { run.send(SIGTERM) }
+        func isYielding() -> Bool? {
+            (try? lab.require([throttlePath, "stats", "backup"])).map { $0.contains("background: ") }
+        }
+        #expect(poll { isYielding() == true })
+        try lab.require([throttlePath, "set", "backup", "--no-background"])
+        #expect(isYielding() == false)
+        try lab.require([throttlePath, "set", "backup", "--background"])
+        #expect(isYielding() == true)
+        let other = try lab.start(throttle("-d", "1M", "--name", "other") + ["sleep", "30"])
+        defer { other.send(SIGTERM) }
+        #expect(poll { (try? lab.require([throttlePath, "stats", "other"])) != nil })
+        let refused = try lab.run([throttlePath, "set", "other", "--background"])
+        #expect(refused.ending == .exited(125) && refused.stderr.contains("wasn't begun with --background"))
+    }
+
+    @Test func `one of a group gives way within its share`() throws {
+        let network = try WideAreaNetwork(lab, roundTrip: 20, rate: BackgroundTests.line, buffer: 200)
+        let server = try Iperf3.server(in: network.far, lab)
+        defer { server.send(SIGKILL) }
+        let words = throttle("--background", "-g", "quiet", "-d", "400k", "--stats=json", "--stats-file", "stats")
+        let text = try lab.require(network.near.entry + words + client(5201, seconds: 7, ["-R"]))
+        let share = average(try shares(text).suffix(4)) * Double(BackgroundTests.line) / 400_000
+        #expect((0.7...1.1).contains(share), "\(share)")
+        #expect(try Stats(String(decoding: lab.content("stats"), as: UTF8.self)).background != nil)
     }
 }
