@@ -129,30 +129,39 @@ static __always_inline void times_count(struct __sk_buff *skb)
  */
 static __always_inline void times_sample(__u32 *address, __u64 took, __u64 delayed)
 {
-	__u64 *base = bpf_map_lookup_elem(&bases, address);
-	__u64 queueing;
+	__u64 *known = bpf_map_lookup_elem(&bases, address);
+	__u64 base = known ? *known : took, queueing;
 
-	if (!delayed && (!base || took < *base))
+	if (!delayed && took <= base) {
 		bpf_map_update_elem(&bases, address, &took, BPF_ANY);
+		base = took;
+	}
 	took = took > delayed ? took - delayed : 0;
-	queueing = base && took > *base ? took - *base : 0;
+	queueing = took > base ? took - base : 0;
 	__sync_fetch_and_add(&run.times.samples, 1);
 	if (queueing <= run.times.queueing_ns) {
 		run.times.queueing_ns = queueing;
-		run.times.base_ns = base && *base < took ? *base : took;
+		run.times.base_ns = base;
 	}
 }
 
 /*
  * When the segment was sent that an ACK answers; 0 where that isn't known. While segments are far apart, one
- * waits for the next to be acknowledged with it, so it is the last one that tells.
+ * waits for the next to be acknowledged with it, so it is the last one that tells. Also says how long an ACK
+ * of that one alone may have waited for the next.
  */
-static __always_inline __u64 times_of_acknowledged(const struct throttle_times *socket, __u32 acknowledged)
+static __always_inline __u64 times_of_acknowledged(const struct throttle_times *socket, __u32 acknowledged,
+						   __u64 *delay)
 {
 #pragma clang loop unroll(full)
 	for (__u32 place = 0; place < TIMES_PLACES; place++) {
-		if (socket->segments[place].end == acknowledged)
-			return socket->segments[place].sent_ns;
+		__u64 sent = socket->segments[place].sent_ns;
+		__u64 next = socket->segments[(place + 1) % TIMES_PLACES].sent_ns;
+
+		if (socket->segments[place].end != acknowledged)
+			continue;
+		*delay = next > sent && next - sent < TIMES_DELAYED_NS ? next - sent : TIMES_DELAYED_NS;
+		return sent;
 	}
 	return 0;
 }
@@ -189,9 +198,9 @@ static __always_inline void times_take(struct __sk_buff *skb, struct bpf_sock *s
 	now = bpf_ktime_get_ns();
 	if (new) {
 		__sync_fetch_and_add(&run.times.acknowledged_bytes, new);
-		sent = times_of_acknowledged(socket, acknowledged);
-		if (sent && acknowledged == tcp->snd_nxt && new <= tcp->mss_cache)
-			delayed = TIMES_DELAYED_NS;
+		sent = times_of_acknowledged(socket, acknowledged, &delayed);
+		if (new > tcp->mss_cache)
+			delayed = 0;
 	}
 	if (!sent)
 		sent = times_of_echoed(socket, bpf_ntohl(header.echo));
