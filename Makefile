@@ -25,8 +25,8 @@ SWIFTPM := --pkg-config-path build/pkgconfig
 C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c Tests/*/Fixtures/*.c \
 	scripts/bench/*.c)
 MAN_PAGES := $(wildcard man/*.1)
-SHELL_FILES := .ci/run scripts/demo scripts/install-packages scripts/require-root completions/throttle.bash \
-	action/install action/run debian/throttle.postinst debian/throttle.postrm
+SHELL_FILES := .ci/run scripts/debian-mirror scripts/demo scripts/install-packages scripts/require-root \
+	completions/throttle.bash action/install action/run debian/throttle.postinst debian/throttle.postrm
 GUEST_FILES := $(filter-out %.py,$(wildcard Tests/Guests/*))
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
