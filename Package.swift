@@ -20,7 +20,7 @@ let package = Package(
         .target(name: "CKernel", cSettings: [.treatAllWarnings(as: .error)]),
         .systemLibrary(name: "CLibBPF", pkgConfig: "libbpf", providers: [.apt(["libbpf-dev"])]),
         .systemLibrary(name: "CLibNL", pkgConfig: "libnl-route-3.0", providers: [.apt(["libnl-route-3-dev"])]),
-        .target(name: "CPrograms", cSettings: [.treatAllWarnings(as: .error)]),
+        .target(name: "CPrograms", dependencies: ["CLibBPF"], cSettings: [.treatAllWarnings(as: .error)]),
 
         // One module a thing; what it imports is above it here. Only Runs composes, only the command line knows Runs.
         .target(name: "Units", swiftSettings: strict),

@@ -1,5 +1,4 @@
-import CLibBPF
-import Glibc
+import CPrograms
 import SystemPackage
 
 /// The kernel didn't take our programs.
@@ -25,7 +24,7 @@ package struct LoadError: Error, CustomStringConvertible {
 
 /// Collects what libbpf would print.
 enum LibBPFLog {
-    // libbpf calls back on the thread that calls it, and only one thread does.
+    // Only one thread loads objects, and hears of it.
     nonisolated(unsafe) private static var text: [UInt8] = []
 
     static var lines: [String] {
@@ -34,13 +33,6 @@ enum LibBPFLog {
 
     static func start() {
         text = []
-        libbpf_set_print { level, format, arguments in
-            guard level != LIBBPF_DEBUG, let format, let arguments else { return 0 }
-            // A verifier log is as long as 16 MB; its end is what counts.
-            var line = [CChar](repeating: 0, count: 1 << 16)
-            let length = vsnprintf(&line, line.count, format, arguments)
-            LibBPFLog.text += line.prefix(max(0, min(Int(length), line.count - 1))).map(UInt8.init(bitPattern:))
-            return length
-        }
+        programs_log { text, size in LibBPFLog.text += UnsafeRawBufferPointer(start: text, count: size) }
     }
 }

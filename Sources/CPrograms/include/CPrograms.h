@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The BPF objects, embedded, and the headers that they share with user space. */
+/* The BPF objects, embedded, the headers that they share with user space, and what their loader says. */
 #ifndef CPROGRAMS_H
 #define CPROGRAMS_H
 
@@ -15,6 +15,10 @@ struct programs_object {
 	const void *_Nonnull bytes;
 	size_t size;
 };
+
+/* Has what libbpf would print told to `listener`. In C, as a va_list is another type on each architecture,
+ * and Swift 6.2 can't have a closure take arm64's. */
+void programs_log(void (*_Nonnull listener)(const char *_Nonnull text, size_t size));
 
 /* The maps of a run, which the other objects work on. */
 struct programs_object programs_maps(void);
