@@ -38,7 +38,8 @@ package struct Planes: ~Copyable {
     private let run: NetworkPlanes.Identity
     let log: Logger
 
-    /// Each device that the run uses gets its queue by `use`. `members`: the cgroup of all that is limited.
+    /// Sets nothing up: `follow` does, and each device that the run uses gets its queue by `use`. `members`: the cgroup of
+    /// all that is limited.
     package init(
         _ memory: RunMemory, _ mode: Mode, _ kernel: KernelVersion, _ run: borrowing RunCgroup,
         members: consuming CgroupDirectory, _ log: Logger
@@ -49,7 +50,6 @@ package struct Planes: ~Copyable {
         self.kernel = kernel
         self.log = log
         self.run = NetworkPlanes.Identity(id: run.id, mark: 1 << UInt16(run.depth % 16))
-        follow()
     }
 
     /// Loads what the first queue will need.

@@ -33,7 +33,6 @@ package struct GroupRecords: ~Copyable {
     /// Waits until nobody else has them, but not without end.
     package init(of records: RecordDirectory) throws(SystemError) {
         let path = "\(records.path)/\(GroupRecords.folder)"
-        self.path = path
         let directory = try attempting("use", path) { () throws(Errno) in
             mkdirat(records.descriptor.rawValue, GroupRecords.folder, 0o700)
             let directory = try Descriptor(
@@ -41,6 +40,7 @@ package struct GroupRecords: ~Copyable {
             return directory
         }
         try GroupRecords.lock(directory, path)
+        self.path = path
         self.directory = directory
     }
 

@@ -80,6 +80,7 @@ struct GuardLife {
         do {
             if !learns { throw SystemError("watch", "the run's packets", errno: .noMemory) }
             var planes = Planes(memory, plan.mode, kernel, hold.cgroup, members: try hold.members(), log)
+            planes.follow()
             do {
                 try planes.impair()
             } catch {
@@ -100,7 +101,9 @@ struct GuardLife {
         tellPlanes(hold.method)
         // In any case, as throttle may wait for it.
         channel.say(.ready)
-        var loop = try GuardLoop(self, hold, planes, alarm, records)
+        let parent = hold.cgroup.parent.path
+        let events = try attempting("watch", parent) { () throws(Errno) in try hold.cgroup.parent.events() }
+        var loop = GuardLoop(self, hold, events, planes, alarm, records)
         plan.sweep.records(records)
         loop.run()
         loop.stop()

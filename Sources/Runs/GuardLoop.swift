@@ -40,13 +40,13 @@ struct GuardLoop: ~Copyable {
     /// When it last looked whether other network namespaces are still the run's.
     private var lookedAround: UInt64 = 0
 
+    /// `events`: those of the run's parent.
     init(
-        _ life: GuardLife, _ hold: consuming RunHold, _ planes: consuming Planes?, _ alarm: Alarm?,
-        _ records: RecordDirectory?
-    ) throws(SystemError) {
+        _ life: GuardLife, _ hold: consuming RunHold, _ events: consuming CgroupEvents, _ planes: consuming Planes?,
+        _ alarm: Alarm?, _ records: RecordDirectory?
+    ) {
         control = GuardLoop.listen(hold.recordName, records, life.log)
-        let parent = hold.cgroup.parent.path
-        events = try attempting("watch", parent) { () throws(Errno) in try hold.cgroup.parent.events() }
+        self.events = events
         self.hold = hold
         self.life = life
         memory = life.memory
