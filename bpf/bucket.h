@@ -46,7 +46,8 @@ THROTTLE_INLINE bool bucket_admit(__u64 *tat, __u64 now, __u64 cost, __u64 burst
 	if (due < now) {
 		/* Idle until now: the schedule restarts here, so idle time earns no more than the burst. */
 #ifdef THROTTLE_NO_CMPXCHG
-		/* BPF has no cmpxchg before 5.12: two CPUs that race here charge one packet, not two. */
+		/* BPF has no cmpxchg before 5.12, on arm64 5.18: two CPUs that race here charge one packet,
+		 * not two. */
 		*(volatile __u64 *)tat = now + cost;
 		return true;
 #else

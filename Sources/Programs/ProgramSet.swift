@@ -21,13 +21,23 @@ package struct ProgramSet: LoadedPrograms, ~Copyable {
         self.memory = memory
     }
 
-    private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 12) }
+    /// The first kernel whose BPF has cmpxchg: the compiler in the kernel is another for each architecture.
+    static var firstWithCompareAndExchange: KernelVersion {
+        #if arch(x86_64)
+            KernelVersion(5, 12)
+        #else
+            KernelVersion(5, 18)
+        #endif
+    }
+
+    private static func hasCompareAndExchange(_ kernel: KernelVersion) -> Bool { kernel >= firstWithCompareAndExchange }
     private static func hasLoop(_ kernel: KernelVersion) -> Bool { kernel >= KernelVersion(5, 17) }
 
     /// Which of the sets of programs a kernel gets, and why, for people.
     package static func variant(for kernel: KernelVersion) -> String {
-        if !hasCompareAndExchange(kernel) { return "without cmpxchg (new in Linux 5.12)" }
-        return hasLoop(kernel) ? "with cmpxchg (Linux 5.12 and newer)" : "without bpf_loop() (new in Linux 5.17)"
+        let first = firstWithCompareAndExchange
+        if !hasCompareAndExchange(kernel) { return "without cmpxchg (new in Linux \(first))" }
+        return hasLoop(kernel) ? "with cmpxchg (Linux \(first) and newer)" : "without bpf_loop() (new in Linux 5.17)"
     }
 
     package func descriptor(of hook: Hook) -> CInt { object.descriptor(of: hook) }

@@ -247,6 +247,7 @@ extension RunMemory {
     package func counters(_ direction: Direction) -> Counters {
         // The witness first: what it saw, the run's program has seen before.
         let witness = direction.pick(from: run.pointee.witness)
+        kernel_fence()
         let meter = direction.pick(from: run.pointee.meter)
         let exempt = direction.pick(from: run.pointee.exempt)
         var counters = Counters()

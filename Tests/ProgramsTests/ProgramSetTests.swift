@@ -10,19 +10,25 @@ import Units
 
 extension KernelTests {
     @Suite struct ProgramSetTests {
-        @Test func `kernels before 5.12 get programs without compare and swap`() throws {
-            #expect(try length(on: KernelVersion(5, 10)) == length(on: KernelVersion(5, 11)))
-            #expect(try length(on: KernelVersion(5, 11)) != length(on: KernelVersion(5, 12)))
-            #expect(try length(on: KernelVersion(5, 12)) == length(on: KernelVersion(7, 0)))
+        /// 5.12, or 5.18 on arm64.
+        private let first = ProgramSet.firstWithCompareAndExchange
+        private var last: KernelVersion { KernelVersion(5, first.minor - 1) }
+
+        @Test func `kernels before 5.12, on arm64 5.18, get programs without compare and swap`() throws {
+            #expect(try length(on: KernelVersion(5, 10)) == length(on: last))
+            #expect(try length(on: last) != length(on: first))
+            #expect(try length(on: first) == length(on: KernelVersion(7, 0)))
             #expect(compareAndSwaps(in: programs_limits(true, true)) > 0)
             #expect(compareAndSwaps(in: programs_limits(true, false)) > 0)
             #expect(compareAndSwaps(in: programs_limits(false, false)) == 0)
         }
 
         @Test func `kernels before 5.17 get programs without bpf_loop`() throws {
-            #expect(try length(on: KernelVersion(5, 12), .up) == length(on: KernelVersion(5, 16), .up))
-            #expect(try length(on: KernelVersion(5, 16), .up) != length(on: KernelVersion(5, 17), .up))
-            #expect(try length(on: KernelVersion(5, 17), .up) == length(on: KernelVersion(7, 0), .up))
+            let loop = max(first, KernelVersion(5, 17))
+            let before = KernelVersion(5, loop.minor - 1)
+            #expect(try length(on: min(first, before), .up) == length(on: before, .up))
+            #expect(try length(on: before, .up) != length(on: loop, .up))
+            #expect(try length(on: loop, .up) == length(on: KernelVersion(7, 0), .up))
         }
 
         /// Bytes of a meter's program as the kernel has it.

@@ -23,7 +23,8 @@ void programs_log(void (*_Nonnull listener)(const char *_Nonnull text, size_t si
 /* The maps of a run, which the other objects work on. */
 struct programs_object programs_maps(void);
 
-/* The limits' object for this kernel: BPF got cmpxchg with Linux 5.12, bpf_loop() with 5.17. */
+/* The limits' object for this kernel: BPF got cmpxchg with Linux 5.12, on arm64 5.18, and bpf_loop()
+ * with 5.17. */
 struct programs_object programs_limits(bool has_cmpxchg, bool has_loop);
 
 /* Those of TCP, and those at devices, which lead to queues. */
