@@ -2,11 +2,12 @@
 incoming packets. tcx.py attach DEVICE PIN: adds the pinned program to those of DEVICE, as long as the device is
 there. bpftool knows nothing of tcx before 7.3."""
 import ctypes
+import os
 import socket
 import struct
 import sys
 
-CALL = 321  # bpf(2) of x86-64
+CALL = {"x86_64": 321}.get(os.uname().machine, 280)  # bpf(2): that of asm-generic/unistd.h but for x86's own
 PROG_ATTACH, OBJ_GET, PROG_QUERY = 8, 7, 16
 TCX_INGRESS = 46
 

@@ -19,6 +19,8 @@ struct Fault: CustomStringConvertible {
         "connect": ["EINTR"],
         "renameat": ["ENOSPC"], "fchdir": ["EPERM"],
         "pidfd_send_signal": ["EPERM"], "kill": ["EPERM"],
+        // In place of dup2 and poll, which arm64 hasn't.
+        "dup3": ["EBUSY", "EINTR"], "ppoll": ["EINTR", "ENOMEM"],
     ]
 
     let call: String

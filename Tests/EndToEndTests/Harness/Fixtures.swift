@@ -10,7 +10,9 @@ enum Fixtures {
     static let wan = Result { try build("wan", ["-O2"]) }
     /// An object with the programs of foreign.bpf.c.
     static let foreignPrograms = Result {
-        try build("foreign.bpf", ["-target", "bpf", "-g", "-O2", "-c", "-I/usr/include/x86_64-linux-gnu"])
+        // One of these is there: <asm/types.h> is what libc6-dev has for the machine.
+        let headers = ["x86_64", "aarch64"].map { "-I/usr/include/\($0)-linux-gnu" }
+        return try build("foreign.bpf", ["-target", "bpf", "-g", "-O2", "-c"] + headers)
     }
 
     static func script(_ name: String) -> String { "\(folder)/\(name)" }
