@@ -25,8 +25,9 @@ SWIFTPM := --pkg-config-path build/pkgconfig
 C_FILES := $(wildcard bpf/*.[ch] Sources/*/*.[ch] Sources/*/include/*.h Tests/*/*.c Tests/*/Fixtures/*.c \
 	scripts/bench/*.c)
 MAN_PAGES := $(wildcard man/*.1)
-SHELL_FILES := .ci/run scripts/debian-mirror scripts/demo scripts/install-packages scripts/require-root \
-	completions/throttle.bash action/install action/run debian/throttle.postinst debian/throttle.postrm
+SHELL_FILES := .ci/run scripts/build-arm64 scripts/debian-mirror scripts/demo scripts/install-packages \
+	scripts/require-root completions/throttle.bash action/install action/run debian/throttle.postinst \
+	debian/throttle.postrm
 GUEST_FILES := $(filter-out %.py,$(wildcard Tests/Guests/*))
 
 BUILD_PACKAGES := clang libbpf-dev libelf-dev libnl-route-3-dev zlib1g-dev pkg-config
@@ -36,13 +37,14 @@ TEST_PACKAGES := bash-completion bpftool busybox-static clang-format curl dropbe
 	shellcheck strace sudo systemd util-linux zsh
 BENCH_PACKAGES := aria2 rsync
 KERNELS_PACKAGES := cpio debian-archive-keyring kmod python3 qemu-system-x86
+ARM64_PACKAGES := debootstrap mount qemu-system-arm qemu-user-static
 DEB_PACKAGES := debhelper dpkg-dev
 PACKAGE_TEST_PACKAGES := debootstrap git iproute2 lintian mount python3-venv python3-yaml shellcheck wget
 
 Q := $(if $(V),,@)
 .DELETE_ON_ERROR:
-.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench picture test-kernels install setcap \
-	uninstall clean version dist deb debian/changelog test-packages
+.PHONY: all bpf build deps deps-demo deps-test demo test lint format bench picture test-kernels test-arm64 install \
+	setcap uninstall clean version dist deb debian/changelog test-packages
 
 all: build
 
@@ -114,6 +116,13 @@ picture: deps-test build
 test-kernels: build
 	$(Q)scripts/install-packages $(KERNELS_PACKAGES)
 	$(Q)scripts/test-kernels $(BINARY) $(KERNELS)
+
+# The same for arm64, built here: see scripts/build-arm64.
+test-arm64: build
+	$(Q)scripts/require-root "make test-arm64"
+	$(Q)scripts/install-packages $(KERNELS_PACKAGES) $(ARM64_PACKAGES)
+	$(Q)scripts/build-arm64 $(RELEASE)
+	$(Q)scripts/test-kernels build/arm64/throttle $(KERNELS)
 
 lint: deps-test
 	$(Q)$(SWIFT) format lint --strict --recursive Package.swift Sources Tests

@@ -4,7 +4,7 @@
 . /tests/check.sh
 # shellcheck source=Tests/Guests/transfer.sh
 . /tests/transfer.sh
-exec >/dev/ttyS0 2>&1
+exec >/dev/console 2>&1
 
 # systemd's own devices, programs and cgroups come and go.
 state_of_cgroups() { find /sys/fs/cgroup -type d -name 'throttle-*'; }
