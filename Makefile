@@ -38,7 +38,7 @@ TEST_PACKAGES := bash-completion bpftool busybox-static clang-format curl dropbe
 BENCH_PACKAGES := aria2 rsync
 KERNELS_PACKAGES := cpio debian-archive-keyring kmod python3 qemu-system-x86
 ARM64_PACKAGES := debootstrap mount qemu-system-arm qemu-user-static
-DEB_PACKAGES := debhelper dpkg-dev
+DEB_PACKAGES := build-essential debhelper dpkg-dev
 PACKAGE_TEST_PACKAGES := debootstrap git iproute2 lintian mount python3-venv python3-yaml shellcheck wget
 
 Q := $(if $(V),,@)
