@@ -110,7 +110,7 @@ check_root_service_stopped() {
 # A unit whose control group systemd kills whole, the guard too.
 check_root_service_killed() {
     systemd-run --quiet --unit=killed -- throttle run -d 400k -- sleep 100 || fail "can't start it"
-    wait_for sh -c 'throttle list --json | grep -q shape' || fail "not listed"
+    wait_for sh -c 'throttle list --json | grep -q window' || fail "not listed"
     systemctl kill --signal=KILL killed.service
     sleep 1
     throttle cleanup || fail "cleanup: status $?"
