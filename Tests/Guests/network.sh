@@ -55,7 +55,9 @@ check_rtt_others() {
     within 0 50 "$(sed -n 's/.*min\/avg\/max = \([0-9.]*\).*/\1/p' "$T/ping")" "the round trip of others, in ms,"
 }
 
+# Before Linux 5.15 sockets can't be told by their network namespace.
 check_rtt_elsewhere() {
+    at_least 5.15 || skip "no cookies of network namespaces"
     ENTER="nsenter --net=/run/netns/far" round_trips within 10 --rtt 100ms
     within 100 110 "$stream" "the round trip by TCP, in ms,"
 }
@@ -130,7 +132,9 @@ check_profile() {
         [ $direction = down ] && kbit=$3 || kbit=$4
         SECONDS_LONG=$((6 + 1200 / kbit)) # hundred packets
         transfer $direction "$FAR4" "${kbit}kbit" --profile "$1"
-        within 0.97 1.03 "$ratio" "the ratio"
+        # What waits at the end hasn't been received.
+        [ "$kbit" -lt 100 ] && least=0.93 || least=0.97
+        within $least 1.03 "$ratio" "the ratio"
     done
 }
 
