@@ -134,7 +134,7 @@ check_profile() {
         transfer $direction "$FAR4" "${kbit}kbit" --profile "$1"
         # What waits at the end hasn't been received.
         [ "$kbit" -lt 100 ] && least=0.93 || least=0.97
-        within $least 1.03 "$ratio" "the ratio"
+        within "$least" 1.03 "$ratio" "the ratio"
     done
 }
 
