@@ -168,7 +168,8 @@ package enum Host {
         let mounts = (try? readText("/proc/self/mountinfo"))?.split(separator: "\n") ?? []
         let places =
             processes.map { "/proc/\($0)/ns/net" }
-            + mounts.filter { $0.contains(" - nsfs ") }.map { String($0.split(separator: " ")[4]) }
+            + mounts.map { $0.split(separator: " ") }.filter { $0.drop { $0 != "-" }.dropFirst().first == "nsfs" }
+            .map { String($0[4]) }
         var found: [UInt64: OpenFile] = [:]
         for place in places {
             var status = stat()

@@ -57,7 +57,7 @@ package final class Progress {
     private static var isUnicode: Bool {
         let locale = Host.variable("LC_ALL") ?? Host.variable("LC_CTYPE") ?? Host.variable("LANG") ?? ""
         return ["utf-8", "utf8"].contains {
-            locale.lowercased().hasSuffix($0) || locale.lowercased().contains("\($0)@")
+            locale.lowercased().prefix { $0 != "@" }.hasSuffix($0)
         }
     }
 }
