@@ -16,6 +16,12 @@
 #include "scope.h"
 #include "within.h"
 
+/* Whether all that the run receives is delayed. */
+static __always_inline bool delays(void)
+{
+	return queue.impairs && run.queue[THROTTLE_DOWN].delays;
+}
+
 /* Whether no limit is for the sender of a packet. */
 static __always_inline bool comes_exempt(struct __sk_buff *skb, const struct flow *flow)
 {
@@ -57,7 +63,7 @@ static __always_inline bool passes_by(struct __sk_buff *skb, const struct flow *
 /* The class for a packet of the run, as its priority; 0: none. */
 static __always_inline __u32 queue_class(struct __sk_buff *skb, struct flow *flow, int protocol)
 {
-	if (run.queue[THROTTLE_DOWN].delays) {
+	if (delays()) {
 		if (within_is_undelayed(skb, flow, protocol))
 			return passes_by(skb, flow, protocol) ? 0 : THROTTLE_NEAR_CLASS;
 		if (passes_by(skb, flow, protocol))
@@ -84,13 +90,13 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	protocol = flow_read(skb, &flow);
 	if (protocol < 0 || !ports[flow_local_port(skb, &flow)])
 		return false;
-	if (!run.queue[THROTTLE_DOWN].delays && !constants.is_timed && passes_by(skb, &flow, protocol))
+	if (!delays() && !constants.is_timed && passes_by(skb, &flow, protocol))
 		return false;
 	if (constants.scope && comes_exempt(skb, &flow))
 		return false;
 	if (!within_has_socket(skb, &flow, protocol, true) || !ends_here(skb, &flow))
 		return false;
-	if (!run.queue[THROTTLE_DOWN].delays && passes_by(skb, &flow, protocol))
+	if (!delays() && passes_by(skb, &flow, protocol))
 		return false;
 	class = queue_class(skb, &flow, protocol);
 	if (!class || !queue_has_frame(skb))

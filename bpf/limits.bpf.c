@@ -159,10 +159,10 @@ static __always_inline bool is_adopted(struct __sk_buff *skb)
 	return socket && socket->is_adopted;
 }
 
-/* Whether a packet that came in is lost, as was asked for. */
-static __always_inline bool is_lost(void)
+/* Whether a packet that came in is lost, as was asked for. A global function, as above. */
+__noinline int throttle_loses(void)
 {
-	if (!run.loss[THROTTLE_DOWN] || bpf_get_prandom_u32() > run.loss[THROTTLE_DOWN])
+	if (bpf_get_prandom_u32() > run.loss[THROTTLE_DOWN])
 		return false;
 	__sync_fetch_and_add(&run.lost[THROTTLE_DOWN], 1);
 	return true;
@@ -175,7 +175,7 @@ int throttle_down(struct __sk_buff *skb)
 
 	if (is_others(skb) || is_exempt(skb, THROTTLE_DOWN))
 		return PASS;
-	if (is_lost())
+	if (run.loss[THROTTLE_DOWN] && throttle_loses())
 		return INGRESS_DROP;
 	/* Until there is a queue, what came at full speed before the run may go on: it would lose much. */
 	if (!learns_nothing(skb) && !throttle_settled(skb) && constants.is_late && is_adopted(skb))

@@ -52,12 +52,12 @@ __noinline __u64 throttle_share(__u32 direction, bool even, __u64 lag, __u64 now
 }
 
 /*
- * The round trip of a connection's path, with what is added to it: that may have come later than the shortest
- * one was measured. Where it varies, the longest counts.
+ * The round trip of a path whose shortest one is known, with what is added to it: that may have come later.
+ * Where it varies, the longest counts. A global function, as above.
  */
-static __always_inline __u32 tcp_round_trip(struct bpf_sock_ops *ops)
+__noinline __u32 throttle_round_trip(__u32 shortest)
 {
-	__u32 rtt = ops->rtt_min < TCP_LONG_RTT_US ? ops->rtt_min : TCP_LONG_RTT_US;
+	__u32 rtt = shortest < TCP_LONG_RTT_US ? shortest : TCP_LONG_RTT_US;
 	__u32 least = run.delay.us - run.delay.jitter_us;
 
 	return rtt + run.delay.jitter_us + (rtt < least ? run.delay.us : run.delay.jitter_us);
@@ -71,7 +71,7 @@ static __always_inline __u32 tcp_round_trip(struct bpf_sock_ops *ops)
 static __always_inline void tcp_clamp_burst(struct bpf_sock_ops *ops, struct throttle_socket *socket,
 					    __u64 rate)
 {
-	__u32 rtt = tcp_round_trip(ops);
+	__u32 rtt = throttle_round_trip(ops->rtt_min);
 	__u32 before = socket->burst, mss = ops->mss_cache;
 	__u64 segments;
 
@@ -140,7 +140,7 @@ static __always_inline void tcp_bound_buffer(struct bpf_sock_ops *ops, struct th
 static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
 	bool queued = run.queue[THROTTLE_DOWN].in_use && socket->queued;
-	__u32 before = socket->window, least = ops->mss_cache, rtt = tcp_round_trip(ops);
+	__u32 before = socket->window, least = ops->mss_cache, rtt = throttle_round_trip(ops->rtt_min);
 	__u64 now = bpf_ktime_get_ns(), window;
 	__u32 tick = (__u32)(now >> TCP_TICK_SHIFT);
 

@@ -118,7 +118,9 @@ struct throttle_constants {
 struct throttle_queue_constants {
 	__u32 has_no_ethernet; /* packets of the device begin with IP, as those of tun and WireGuard */
 	__u32 mark;	       /* the bit of skb->tc_index that uploads have that were in the run's queue */
-	__u64 network;	       /* the device's, as in struct throttle_socket */
+	__u32 impairs;	       /* whether packets may be to be delayed or lost */
+	__u32 pad;
+	__u64 network; /* the device's, as in struct throttle_socket */
 };
 
 /* Where these programs lead packets, in the map ".data.queue". Written by user space before they are

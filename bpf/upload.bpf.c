@@ -62,7 +62,7 @@ static __always_inline bool is_delayed(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 
-	if (!run.queue[THROTTLE_UP].delays || !sk)
+	if (!queue.impairs || !run.queue[THROTTLE_UP].delays || !sk)
 		return false;
 	sk = bpf_sk_fullsock(sk);
 	return sk && (sk->type == SOCKET_RAW ||
@@ -75,7 +75,7 @@ static __always_inline bool is_lost(struct __sk_buff *skb)
 	struct flow flow = {};
 	int protocol;
 
-	if (!run.loss[THROTTLE_UP] || bpf_get_prandom_u32() > run.loss[THROTTLE_UP])
+	if (!queue.impairs || !run.loss[THROTTLE_UP] || bpf_get_prandom_u32() > run.loss[THROTTLE_UP])
 		return false;
 	if (skb->ifindex == WITHIN_LOOPBACK) {
 		protocol = flow_read(skb, &flow);
@@ -108,8 +108,7 @@ int throttle_hold(struct __sk_buff *skb)
 	struct throttle_device *device;
 	bool is_tcp;
 
-	if ((!in_use && !run.queue[THROTTLE_UP].delays && !run.loss[THROTTLE_UP]) ||
-	    skb->tc_index & queue.mark)
+	if ((!in_use && !queue.impairs) || skb->tc_index & queue.mark)
 		return TC_ACT_UNSPEC;
 	socket = device_socket(skb, false);
 	if (!socket || socket->network != queue.network ||

@@ -20,6 +20,12 @@ extension Planes {
     private mutating func follow(_ asked: Impairment) throws {
         impairment = asked
         memory.isImpaired = false
+        if asked != .none && !run.impairs {
+            // Those that are there can't: who never asks for it has smaller programs.
+            run.impairs = true
+            spare = nil
+            networks = [:]
+        }
         for direction in Direction.allCases where queueRate(direction) != nil && asked != .none {
             if direction == .down && !asked.isDelayed { continue }
             try hookAll(direction)

@@ -24,6 +24,8 @@ final class NetworkPlanes {
     private let place: Place
     /// The bit that tells packets which were in this queue from others.
     private let mark: UInt16
+    /// Whether its programs can delay packets, and lose them.
+    private let impairs: Bool
     /// What the lengths of the queue were made for.
     private var size: UInt64
     /// Of frames, in bytes a second, as last set.
@@ -42,7 +44,10 @@ final class NetworkPlanes {
     ) throws {
         let watch = try DeviceWatch(in: network)
         let way = place.direction == .down ? QueueProgram.Way.usual(kernel) : .hold
-        let loaded = try program ?? QueueProgram(sharing: memory.maps, for: way, mark: run.mark, network: place.network)
+        let loaded =
+            try program
+            ?? QueueProgram(
+                sharing: memory.maps, for: way, mark: run.mark, network: place.network, impairs: run.impairs)
         let queue = try Queue.ofRun(run.id, for: place.direction.side, in: network, rate: rate, log: log)
         try loaded.lead(to: queue.device)
         if place.direction == .up {
@@ -54,7 +59,7 @@ final class NetworkPlanes {
         self.watch = watch
         self.network = network
         self.place = place
-        mark = run.mark
+        (mark, impairs) = (run.mark, run.impairs)
         self.memory = memory
         self.kernel = kernel
         self.log = log
@@ -101,7 +106,8 @@ final class NetworkPlanes {
             return try DeviceHook(device, in: network, to: target, program, byLink: byLink, log)
         }
         let program = try QueueProgram(
-            sharing: memory.maps, for: way, hasEthernet: hasEthernet, mark: mark, network: place.network)
+            sharing: memory.maps, for: way, hasEthernet: hasEthernet, mark: mark, network: place.network,
+            impairs: impairs)
         try program.lead(to: queue.device)
         return try DeviceHook(device, in: network, to: target, program, byLink: byLink, log)
     }
@@ -183,6 +189,8 @@ extension NetworkPlanes {
         let id: String
         /// A bit that no run around it or inside has.
         let mark: UInt16
+        /// Whether its network was ever to be slow.
+        var impairs = false
     }
 }
 

@@ -20,7 +20,7 @@ package struct Planes: ~Copyable {
     /// For each direction, of each network namespace in which the run receives or sends something.
     var networks: [NetworkPlanes.Place: NetworkPlanes] = [:]
     /// Loaded ahead for the first of the networks.
-    private var spare: QueueProgram?
+    var spare: QueueProgram?
     private var divisions: [Direction: QueueDivision] = [:]
     private var buffers = SenderBuffers()
     /// When those were bound, and for how many senders.
@@ -35,7 +35,7 @@ package struct Planes: ~Copyable {
     let memory: RunMemory
     private let mode: Mode
     private let kernel: KernelVersion
-    private let run: NetworkPlanes.Identity
+    var run: NetworkPlanes.Identity
     let log: Logger
 
     /// Sets nothing up: `follow` does, and each device that the run uses gets its queue by `use`. `members`: the cgroup of

@@ -38,14 +38,17 @@ package struct QueueProgram: ~Copyable {
     package let way: Way
 
     /// Loads it, for devices whose packets begin with an Ethernet header or not. Nothing is attached yet. `mark` is the bit
-    /// that says that an upload was in the run's queue, `network` the cookie of the devices' namespace, 0 of throttle's own.
+    /// that says that an upload was in the run's queue, `network` the cookie of the devices' namespace, 0 of throttle's own; `impairs`:
+    /// whether it may have to delay packets, or to lose them.
     package init(
-        sharing maps: SharedMaps, for way: Way, hasEthernet: Bool = true, mark: UInt16 = 1, network: UInt64 = 0
+        sharing maps: SharedMaps, for way: Way, hasEthernet: Bool = true, mark: UInt16 = 1, network: UInt64 = 0,
+        impairs: Bool = false
     ) throws(LoadError) {
         let object = try BPFObject(way.isForUploads ? programs_upload() : programs_download())
         try object.use(maps)
         let constants = throttle_queue_constants(
-            has_no_ethernet: hasEthernet ? 0 : 1, mark: UInt32(mark), network: network)
+            has_no_ethernet: hasEthernet ? 0 : 1, mark: UInt32(mark), impairs: impairs ? 1 : 0, pad: 0, network: network
+        )
         try object.set(constants, ofMap: Map.queueConstants)
         for other in way.all where other != way { object.leaveOut(other.name) }
         try object.load()
