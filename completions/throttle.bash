@@ -71,7 +71,7 @@ _throttle_other() {
         if [[ $1 == set && $prev == @(-d|-u|-g|--down|--up|--group|--rtt|--jitter|--loss) ]]; then
             _throttle_value "$prev"
         elif [[ $1 == set && $cur == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W '--down --up --group --rtt --jitter --loss --help' -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W '--down --up --group --rtt --jitter --loss --background --no-background --help' -- "$cur")
         elif [[ $cur == -* ]]; then
             mapfile -t COMPREPLY < <(compgen -W '--watch --json --help' -- "$cur")
         else
@@ -83,8 +83,8 @@ _throttle_other() {
 
 _throttle() {
     local cur prev words cword i=1 option options=(
-        --down --up --group --quota --kill-after --rtt --jitter --loss --profile --burst --count --scope --except --only --mode --linger --attach
-        --cgroup-parent --name --pid --cgroup --unit --user-unit --for --user --systemd --best-effort --progress --stats --stats-file
+        --down --up --group --background --quota --kill-after --rtt --jitter --loss --profile --burst --count --scope --except --only --mode
+        --linger --attach --cgroup-parent --name --pid --cgroup --unit --user-unit --for --user --systemd --best-effort --progress --stats --stats-file
         --verbose --debug --quiet --help
     )
     _init_completion || return

@@ -116,6 +116,8 @@ complete -c throttle -n '__throttle_is set' -s g -l group -x -a '(__throttle_gro
 complete -c throttle -n '__throttle_is set' -l rtt -x -a $rtts -d 'Add so much to each round trip'
 complete -c throttle -n '__throttle_is set' -l jitter -x -a $jitters -d 'Vary that by so much'
 complete -c throttle -n '__throttle_is set' -l loss -x -a $losses -d 'Lose so many packets each way'
+complete -c throttle -n '__throttle_is set' -l background -d 'Take only what nobody else wants'
+complete -c throttle -n '__throttle_is set' -l no-background -d 'No more so'
 
 complete -c throttle -n __throttle_is_run -s d -l down -x -a $rates -d 'Limit downloads'
 complete -c throttle -n __throttle_is_run -s u -l up -x -a $rates -d 'Limit uploads'
@@ -127,6 +129,7 @@ complete -c throttle -n __throttle_is_run -l cgroup -x -a '(__fish_complete_dire
 complete -c throttle -n __throttle_is_run -l unit -x -d 'Limit this unit of systemd'
 complete -c throttle -n __throttle_is_run -l user-unit -x -d 'Limit this unit of your own systemd'
 complete -c throttle -n __throttle_is_run -l for -x -a '30s 10m 1h' -d 'Limit what runs already for so long'
+complete -c throttle -n __throttle_is_run -l background -d 'Take only what nobody else wants'
 complete -c throttle -n __throttle_is_run -l quota -x -a '10M 100M 1G' -d 'End the command once it has moved so much'
 complete -c throttle -n __throttle_is_run -l kill-after -x -a '5s 10s 30s' -d 'Kill it where it goes on for so long'
 complete -c throttle -n __throttle_is_run -l rtt -x -a $rtts -d 'Add so much to each round trip'

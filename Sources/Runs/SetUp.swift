@@ -32,7 +32,7 @@ extension Limiter {
     /// A packet waits in one queue only: in that of the run around this one, where that has one for it.
     static func noteNesting(_ plan: RunPlan, _ log: Logger) {
         if !RunCgroup.isCallerInside || !(plan.impairment.isDelayed || plan.isBackground) { return }
-        let what = plan.isBackground ? "timed, so that the run can give way" : "delayed"
+        let what = plan.isBackground ? "timed, so the run can't give way" : "delayed"
         log.warning("what waits in the queue of the run around this one isn't \(what)")
     }
 

@@ -76,6 +76,8 @@ import Testing
         #expect(try offers(["set", name, "--"]).isSuperset(of: ["--down", "--up"]))
         #expect(try !offers(["set", name, "--"]).contains("--mode"))
         #expect(try offers(["set", name, "--"]).isSuperset(of: ["--rtt", "--jitter", "--loss"]))
+        #expect(try offers(["set", name, "--"]).isSuperset(of: ["--background", "--no-background"]))
+        #expect(try offers(["run", "--back"]) == ["--background"])
         #expect(try offers(["profiles", "--"]).contains("--json"))
         #expect(try offers(["run", "--rtt", ""]) == offers(["set", name, "--rtt", ""]))
         #expect(try offers(["--profile", "3g"]) == ["3g", "3gfast", "3gslow"])
@@ -94,6 +96,7 @@ import Testing
         try terminal.type("throttle stats \(name.dropLast(2))\t--json", until: "\"name\":\"\(name)\"")
         try terminal.type("throttle set \(name.dropLast(2))\t--down 3M", until: "(\(name)): down 3.0 MB/s")
         try terminal.type("throttle set \(name.dropLast(2))\t--lo\t1%", until: "up unlimited, loss 1%")
+        try terminal.type("throttle set \(name.dropLast(2))\t--no-b\t", until: "up unlimited, loss 1%")
         // A name that is none would be told instead.
         try terminal.type("throttle --profi\tsatel\t--mode police true", until: "--mode police doesn't touch")
         terminal.hangUp()

@@ -75,6 +75,7 @@ import Testing
         Recipe(name: "gitlab", check: "cmp file.1 file"),
         Recipe(name: "jenkins", check: "cmp file.1 file"),
         Recipe(name: "flaky", check: "cmp file.1 file"),
+        Recipe(name: "background", check: "cmp file.1 file"),
         Recipe(name: "quota", bytes: 400_000, before: "rm file", check: "cmp file served/file"),
         // Where both hierarchies of cgroups are mounted Podman would take the old one. And it has a cache for all images.
         Recipe(

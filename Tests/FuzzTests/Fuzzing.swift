@@ -62,7 +62,7 @@ enum Corpus {
     static let options = [
         "--down", "--up", "-d", "-u", "--burst", "--count", "--mode", "--linger", "--attach", "--cgroup-parent",
         "--name", "--stats", "--stats-file", "--best-effort", "-v", "--verbose", "--debug", "-q", "--quiet",
-        "--rtt", "--jitter", "--loss", "--profile", "--quota", "--kill-after",
+        "--rtt", "--jitter", "--loss", "--profile", "--quota", "--kill-after", "--background", "--no-background",
     ]
     static let values = [
         "50k", "1.5M", "512KiB/s", "800kbit", "unlimited", "0", "-1", "1e9", "nan", "99999999T", "200ms", "1s", "0.5us",

@@ -13,6 +13,7 @@ import Testing
     private static let records =
         Corpus.bytes([
             RunRecord(id: "1", name: "a", command: ["a", "\u{1b}"], cgroup: "/a", down: 1, up: nil).encoded,
+            RunRecord(id: "1", name: "a", command: ["a"], cgroup: "/a", down: nil, up: nil, isBackground: true).encoded,
             #"{"schema":1,"id":"7-2","name":"wget","command":["wget","x"],"pid":7,"cgroup":"/throttle-7","#
                 + #""network_namespace":4026531840,"started":1763740800,"down":50000,"up":9223372036854775807}"#,
             "{}", "[]", "null", "\"", "{\"id\":1e999999}", "",
@@ -61,7 +62,9 @@ import Testing
     private static func answer(download: String, upload: String, elapsed: String) -> String {
         #"{"schema":1,"name":"n","command":["c"],"elapsed_seconds":\#(elapsed),"mode":"auto","planes":["police"],"#
             + #""count":"wire","burst_seconds":0.2,"not_throttled":false,"left_behind":0,"linger":"keep","warnings":[],"#
-            + #""group":{"name":"g","runs":1},"rtt_seconds":0.1,"jitter_seconds":-1e99,"loss_share":0.5,"download":\#(download),"upload":\#(upload)}"#
+            + #""group":{"name":"g","runs":1},"rtt_seconds":0.1,"jitter_seconds":-1e99,"loss_share":0.5,"#
+            + #""background":{"download_bytes_per_second":1,"download_away":true,"upload_away":false,"download_yields":1,"#
+            + #""upload_yields":4294967295,"base_seconds":-1,"queueing_seconds":1e99},"download":\#(download),"upload":\#(upload)}"#
     }
 
     private static func traffic(_ bytes: String, limit: String = "2") -> String {

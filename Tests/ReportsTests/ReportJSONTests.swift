@@ -48,7 +48,7 @@ private enum JSON: Decodable, Equatable {
     ]
     private static let sometimes: Set = [
         "id", "attach_method", "exit_status", "exit_signal", "exec_errno", "shape_obstacle", "quota_bytes",
-        "quota_used_bytes", "ended_by_quota",
+        "quota_used_bytes", "ended_by_quota", "background",
     ]
     private static let traffic: Set = [
         "achieved_bytes_per_second", "verdict", "averaged_seconds", "program_calls", "passed_packets",
@@ -158,6 +158,26 @@ private enum JSON: Decodable, Equatable {
         ] as [(JSON?, JSON)] {
             #expect(found == expected)
         }
+    }
+
+    @Test func `the document tells how a run gives way where it does`() throws {
+        var report = makeReport()
+        #expect(try parse(report)["background"] == nil)
+        var yielding = YieldState()
+        (yielding.isAway, yielding.yields) = ([true, false], [3, .max])
+        (yielding.base, yielding.queueing) = (40_000, 1500)
+        report.yielding = yielding
+        #expect(
+            try parse(report)["background"]
+                == .object([
+                    "download_away": .bool(true), "upload_away": .bool(false), "download_yields": .unsigned(3),
+                    "upload_yields": .unsigned(UInt64(UInt32.max)), "base_seconds": .number(0.04),
+                    "queueing_seconds": .number(0.0015),
+                ]))
+        report.rates = Rates(bytesPerSecond: (down: 2_340_000, up: nil))
+        let background = try parse(report)["background"]
+        #expect(background?["download_bytes_per_second"] == .unsigned(2_340_000))
+        #expect(background?["upload_bytes_per_second"] == nil)
     }
 
     @Test(arguments: [(Counting.payload, 5000), (.wire, 5330)] as [(Counting, UInt64)])

@@ -74,6 +74,25 @@ import Units
                 "\nnetwork: rtt +150ms, jitter 10ms, loss 0.5%; lost 3 packets down, 4 up"))
     }
 
+    @Test func `a report tells how a run gives way where it does`() {
+        var report = makeReport(down: .bytesPerSecond(50_000_000))
+        #expect(!report.text.contains("background:"))
+        var yielding = YieldState()
+        report.yielding = yielding
+        #expect(
+            report.text.hasSuffix(
+                "\nbackground: unlimited down, unlimited up now; gave way 0 times down, 0 up; round trip 0ms and 0ms of queue"
+            ))
+        report.rates = Rates(bytesPerSecond: (down: 2_340_000, up: 3000))
+        (yielding.yields, yielding.base, yielding.queueing) = ([2, 1], 40_120, 1_500_000)
+        report.yielding = yielding
+        report.quota = 500_000
+        #expect(
+            report.text.contains(
+                "\nbackground: 2.3 MB/s down, 3.0 kB/s up now; gave way 2 times down, 1 up; round trip 40.12ms and 1.5s of"
+                    + " queue\nquota: "))
+    }
+
     @Test func `a report tells of a quota where there is one`() {
         var report = makeReport()
         #expect(!report.text.contains("quota:"))

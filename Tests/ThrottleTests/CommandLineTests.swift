@@ -18,7 +18,7 @@ private func throttle(_ words: String) throws -> (status: CInt, output: String) 
         "run", "-d 50k", "-d 50x true", "--foo true", "true", "-d 50k --mode pace true", "-d 50k --stats=xml true",
         "-d 50k --stats-file /no/such/dir/f true", "-d 50k --cgroup-parent /tmp true", "-d", "-d 50k -q -v true",
         "--profile no-such true",
-        "--quota 0 true", "--rtt 11s true",
+        "--quota 0 true", "--rtt 11s true", "--background --mode police true",
     ])
     func `our own failures are status 125, told in standard error alone`(words: String) throws {
         let (status, output) = try throttle(words + " 2>/dev/null")

@@ -152,15 +152,40 @@ import Units
     @Test(arguments: [
         (["1", "--rtt", "100ms"], nil), (["1", "--loss", "0%"], nil), (["1", "-d", "1M", "--jitter", "1ms"], nil),
         (["1"], "Nothing to set. Use --down RATE, --up RATE, --rtt TIME and the like."),
-        (["-g", "build", "--rtt", "1ms"], "--rtt, --jitter and --loss are a run's own, not a group's."),
+        (["-g", "build", "--rtt", "1ms"], "--rtt, --jitter, --loss and --background are a run's own, not a group's."),
         (["1", "--loss", "x"], "'x' is not a percentage"),
+        (["1", "--background"], nil), (["1", "-d", "1M", "--no-background"], nil),
+        (["-g", "build", "--background"], "--background are a run's own, not a group's."),
+        (["-g", "build", "-d", "1M", "--no-background"], "--background are a run's own, not a group's."),
     ])
-    func `set takes a run's network, and not a group's`(words: [String], reason: String?) {
+    func `set takes what is a run's own, and not a group's`(words: [String], reason: String?) {
         do {
             _ = try Throttle.parseAsRoot(["set"] + words)
             #expect(reason == nil)
         } catch {
             #expect(Throttle.fullMessage(for: error).contains(reason ?? "nothing"))
+        }
+    }
+
+    @Test func `a run in the background needs no rate, and has one as its most`() throws {
+        let run = try parse("--background", "true")
+        #expect(try run.limits.background && run.limits.rates(isEnough: true) == .unlimited)
+        #expect(try parse("--background", "-p", "1").limits.background)
+        #expect(try parse("--background", "-d", "1M", "true").limits.down == .bytesPerSecond(1_000_000))
+        #expect(try !parse("-d", "1M", "true").limits.background)
+    }
+
+    @Test(arguments: [
+        (["--background", "--mode", "police"], "--background takes queues at devices, which --mode police"),
+        (["-d", "1M", "--mode=police", "--background"], "--background takes queues at devices, which --mode police"),
+        (["--background=yes"], "--background"), (["--no-background"], "--no-background"),
+    ])
+    func `a background that can't be is refused`(words: [String], reason: String) {
+        do {
+            _ = try parse(words + ["true"])
+            Issue.record("accepted")
+        } catch {
+            #expect(Throttle.fullMessage(for: error).contains(reason))
         }
     }
 
