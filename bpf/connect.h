@@ -23,6 +23,7 @@ enum {
 };
 
 #define TCP_UNPACED 0xffffffffU	 /* BPF sets 32 bits of the rate: from 4 GB/s on nothing is paced */
+#define TCP_WINDOW_MAX (1 << 30) /* RFC 7323 2.3 */
 #define TCP_UNCLAMPED 0x7fffffff /* TCP_INFINITE_SSTHRESH: the slow start threshold is set with the clamp */
 #define TCP_LARGEST_BUFFER 0x3fffffff /* net.core.rmem_max at most; it is doubled, in an int */
 #define TCP_USUAL_RETRIES 6	      /* net.ipv4.tcp_syn_retries: some two minutes from 1 s on */
@@ -129,14 +130,23 @@ static __always_inline void tcp_unpace(struct bpf_sock_ops *ops, struct throttle
 	socket->burst = 0;
 }
 
+/* The same for its downloads: TCP raises the window again. */
+static __always_inline void tcp_unclamp(struct bpf_sock_ops *ops, struct throttle_socket *socket)
+{
+	if (socket->window)
+		tcp_set(ops, TCP_LEVEL, TCP_OPTION_WINDOW_CLAMP, TCP_WINDOW_MAX);
+	socket->window = 0;
+	/* Linux 5.10 only. That the buffer isn't tuned any more can't be taken back. */
+	if (socket->is_bounded)
+		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_RCVBUF, TCP_LARGEST_BUFFER);
+	socket->is_bounded = 0;
+}
+
 /* Takes back all that tcp.h set on it and tcp_disconnect() keeps. */
 static __always_inline void tcp_unlimit(struct bpf_sock_ops *ops, struct throttle_socket *socket)
 {
 	tcp_unpace(ops, socket);
-	/* Linux 5.10 only. That the buffer isn't tuned any more can't be taken back. */
-	if (socket->is_bounded)
-		tcp_set(ops, SOCKET_LEVEL, SOCKET_OPTION_RCVBUF, TCP_LARGEST_BUFFER);
-	socket->window = 0;
+	tcp_unclamp(ops, socket);
 }
 
 #endif

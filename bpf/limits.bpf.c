@@ -78,7 +78,8 @@ static __always_inline bool within_limit(struct __sk_buff *skb, enum throttle_di
 	    run.learns[THROTTLE_UP])
 		most = throttle_most(skb, now);
 	/* What waited in the queue as the rate fell has passed the line: it holds nobody up. */
-	if (direction == THROTTLE_DOWN && constants.is_timed && run.queue[THROTTLE_DOWN].in_use)
+	if (direction == THROTTLE_DOWN && constants.is_timed && run.queue[THROTTLE_DOWN].drains &&
+	    (skb->priority & 0xffff0000) == THROTTLE_QUEUE_ROOT)
 		most = BUCKET_ALWAYS;
 	/* Before the run's own bucket, which must not be charged for what the group refuses. */
 	if ((most == BUCKET_ALWAYS || !constants.grouped || group_has_room(direction, now)) &&

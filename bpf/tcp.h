@@ -16,10 +16,9 @@
 #define TCP_LARGE_BURST 64 /* segments; never larger than 64 KB at once anyway */
 #define TCP_NO_BURST (1 << 30)
 #define TCP_LONG_RTT_US 2000000
-#define TCP_QUEUE_US 100000	 /* what the windows may keep waiting in the queue */
-#define TCP_HOST_US 5000	 /* what hosts may take on top of the path's round trip */
-#define TCP_TICK_SHIFT 25	 /* 34 ms: as long as TCP may take to raise a clamp */
-#define TCP_WINDOW_MAX (1 << 30) /* RFC 7323 2.3 */
+#define TCP_QUEUE_US 100000 /* what the windows may keep waiting in the queue */
+#define TCP_HOST_US 5000    /* what hosts may take on top of the path's round trip */
+#define TCP_TICK_SHIFT 25   /* 34 ms: as long as TCP may take to raise a clamp */
 #define TCP_SMALL_WINDOW 65536
 
 /* Counts the socket as active in a direction, at most once an epoch. */
@@ -144,8 +143,10 @@ static __always_inline void tcp_clamp_window(struct bpf_sock_ops *ops, struct th
 	__u64 now = bpf_ktime_get_ns(), window;
 	__u32 tick = (__u32)(now >> TCP_TICK_SHIFT);
 
-	if (!limit_of(THROTTLE_DOWN)->mult)
+	if (!limit_of(THROTTLE_DOWN)->mult) {
+		tcp_unclamp(ops, socket);
 		return;
+	}
 	tcp_mark_active(socket, THROTTLE_DOWN);
 	window = throttle_share(THROTTLE_DOWN, queued, 0, now);
 	if (queued)

@@ -149,11 +149,11 @@ struct throttle_queue {
 	__u32 in_use;  /* whether packets are led there */
 	__u32 largest; /* bytes of a download but TCP's; a larger one is left to the police */
 	__u32 samples;
-	__u32 senders;	  /* sockets but TCP's whose uploads waited; counted by the program */
-	__u32 is_awaited; /* whether one for uploads is being made; set by the program */
-	__u32 bounded;	  /* so many of the senders have a buffer that is bounded, or can't be */
-	__u32 delays;	  /* whether all packets are led there, as they are delayed */
-	__u32 pad;
+	__u32 senders;	    /* sockets but TCP's whose uploads waited; counted by the program */
+	__u32 is_awaited;   /* whether one for uploads is being made; set by the program */
+	__u32 bounded;	    /* so many of the senders have a buffer that is bounded, or can't be */
+	__u32 delays;	    /* whether all packets are led there, as they are delayed */
+	__u32 drains;	    /* whether police lets pass what waited there */
 	__u64 delay_sum_ns; /* of all samples */
 	__u64 delay_max_ns;
 	__u64 dropped_packets;

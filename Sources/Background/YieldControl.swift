@@ -33,6 +33,8 @@ package struct YieldControl {
     /// Seconds in which a ramp doubles; these, and at least so many base delays, where the line's rate isn't known yet, as
     /// nothing ends the ramp then but a queue.
     private static let (doubling, firstDoubling, firstBases) = (0.4, 0.8, 8.0)
+    /// Bytes per second, at first and where no round trip is measured for some seconds: then nothing says more.
+    private static let (firstSpeed, blindness) = (40 * packet, 3.0)
     /// Seconds after which what moved says something of a line that isn't known yet.
     private static let firstLook = 2.0
     /// Part of the line's rate to which a ramp goes.
@@ -50,7 +52,7 @@ package struct YieldControl {
     /// Seconds after which the least delay is forgotten, at the earliest; a route may have become longer.
     private static let memory = 60.0
 
-    private let ceiling: Double
+    private var ceiling = 1e18
     /// Bytes per second, as set; before bounds.
     private var speed: Double
     package private(set) var phase = Phase.ramp
@@ -81,8 +83,14 @@ package struct YieldControl {
 
     /// `ceiling`: bytes per second.
     package init(ceiling: UInt64? = nil) {
+        speed = YieldControl.firstSpeed
+        limit(to: ceiling)
+    }
+
+    /// Sets another ceiling.
+    package mutating func limit(to ceiling: UInt64?) {
         self.ceiling = max(1, min(Double(ceiling ?? .max), 1e18))
-        speed = min(self.ceiling, 40 * YieldControl.packet)
+        speed = min(speed, self.ceiling)
     }
 
     /// Bytes per second.
@@ -156,7 +164,10 @@ package struct YieldControl {
                 grow(seconds: sinceDelay)
             }
         case .dip:
-            guard hasDelay else { return }
+            guard hasDelay else {
+                if isBlind { begin(.creep, at: min(speed, YieldControl.firstSpeed)) }
+                return
+            }
             if queueing > 2 * met.queueing + YieldControl.target { return leave() }
             if wait > 0 { return }
             if queueing <= max(sign, met.queueing) / 2 {
@@ -168,9 +179,13 @@ package struct YieldControl {
             }
         case .away:
             if isCrowded { wait = max(wait, pause / 2) }
-            if hasDelay, wait <= 0 { begin(.ramp, at: line * YieldControl.least) }
+            if wait > 0 { return }
+            if hasDelay { begin(.ramp, at: line * YieldControl.least) }
+            if isBlind { begin(.creep, at: YieldControl.firstSpeed) }
         }
     }
+
+    private var isBlind: Bool { sinceDelay > YieldControl.blindness }
 
     private mutating func begin(_ phase: Phase, at speed: Double) {
         self.phase = phase

@@ -134,7 +134,7 @@ package struct Planes: ~Copyable {
     /// What waits has passed the line already. Where a run gives way, it is to hold up neither others nor the next
     /// packets' acknowledgements: windows hold the senders.
     private func drainingRate(_ direction: Direction, _ own: [NetworkPlanes.Place: NetworkPlanes]) -> UInt64 {
-        if direction == .up || memory.yielding == nil { return 0 }
+        if direction == .up || !memory.drains { return 0 }
         let most = memory.asked.down.bytesPerSecond ?? .max
         return min(own.values.reduce(0) { $0 + $1.waitingBytes } * Planes.drainings, most)
     }

@@ -9,7 +9,7 @@ package struct Yielding {
     package static let period = UInt64(YieldControl.period * 1e9)
 
     private var controls: [Direction: YieldControl]
-    private let ceiling: Rates
+    private var ceiling: Rates
     private let memory: RunMemory
     private var stepped = Host.monotonicNanoseconds
     private var before: [Direction: Marks] = [:]
@@ -40,8 +40,12 @@ package struct Yielding {
         Rates(bytesPerSecond: (controls[.down]?.rate, controls[.up]?.rate))
     }
 
-    /// Whether it is to be made anew, for other ceilings.
-    package var isOutdated: Bool { ceiling != memory.asked }
+    /// Holds to the ceilings that are asked for now.
+    package mutating func follow() {
+        if ceiling == memory.asked { return }
+        ceiling = memory.asked
+        for direction in Direction.allCases { controls[direction]?.limit(to: ceiling[direction].bytesPerSecond) }
+    }
 
     /// Takes in what passed; `rates` are others then. `devices`: bytes of frames that all together have moved by the run's devices; nil where nobody
     /// is to be given way to for that.
@@ -70,7 +74,8 @@ package struct Yielding {
         marks.bytes =
             isUp && memory.acknowledgedBytes > 0 ? memory.acknowledgedBytes : counters.passedBytes(memory.counting)
         marks.device = device
-        marks.own = isUp ? counters.passedWireBytes : memory.arrivedWireBytes
+        let exempt = counters.exemptBytes + counters.exemptPackets * 14
+        marks.own = (isUp ? counters.passedWireBytes : memory.arrivedWireBytes) + exempt
         marks.losses = isUp ? memory.planeCounters.retransmittedSegments : 0
         let last = before[direction] ?? marks
         before[direction] = marks

@@ -39,6 +39,12 @@ extension RunMemory {
     package var acknowledgedBytes: UInt64 { run.pointee.times.acknowledged_bytes }
     package var arrivedWireBytes: UInt64 { run.pointee.times.wire_bytes }
 
+    /// Whether what waited in the queue passes, however far that is beyond a limit which fell meanwhile.
+    package var drains: Bool {
+        get { run.pointee.queue.0.drains != 0 }
+        set { run.pointee.queue.0.drains = newValue ? 1 : 0 }
+    }
+
     /// nil where the run doesn't give way.
     package var yielding: YieldState? {
         get {

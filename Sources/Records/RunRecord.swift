@@ -27,7 +27,7 @@ package struct RunRecord: Codable, Sendable, Equatable {
     /// The group whose budget it shares.
     package let group: String?
     /// Whether it gives way to others; nil: it doesn't.
-    package let background: Bool?
+    package fileprivate(set) var background: Bool?
 
     package init(
         id: String, name: String, command: [String], cgroup: String, down: UInt64?, up: UInt64?, group: String? = nil,
@@ -126,12 +126,13 @@ package struct RecordFile: ~Copyable {
 
     /// Writes down the run's limits, in bytes per second (nil: not limited), and network namespaces. It stays as long as it
     /// is at least, so that it is whole with one call: others may be reading it.
-    package func change(down: UInt64?, up: UInt64?, otherNamespaces: [UInt64]) {
+    package func change(down: UInt64?, up: UInt64?, isBackground: Bool = false, otherNamespaces: [UInt64]) {
         var status = stat()
         guard fstat(file.rawValue, &status) == 0, lseek(file.rawValue, 0, SEEK_SET) == 0,
             let bytes = try? file.readAll(upTo: maximumSize), var record = RunRecord(decoding: bytes, of: name)
         else { return }
         (record.down, record.up) = (down, up)
+        record.background = isBackground ? true : nil
         record.other_namespaces = otherNamespaces.isEmpty ? nil : otherNamespaces
         let text = Array(record.encoded.utf8)
         let padding = [UInt8](repeating: UInt8(ascii: " "), count: max(0, Int(status.st_size) - text.count - 1))

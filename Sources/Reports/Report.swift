@@ -178,7 +178,7 @@ package struct Report: Sendable {
     /// Why limits that were asked for didn't hold, with what to try; empty where they did.
     package var reasons: [String] {
         if let setupFailure { return [setupFailure] }
-        let directions = [("download", down), ("upload", up)].filter { $0.1.limit != .unlimited }
+        let directions = [("download", down), ("upload", up)].filter { $0.1.limit != .unlimited || yielding != nil }
         if directions.isEmpty { return [] }
         let moved =
             "the command left the run's cgroup (as sudo, su and machinectl may make it): put throttle behind what"

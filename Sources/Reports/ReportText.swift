@@ -8,7 +8,7 @@ extension Report {
         for (name, direction) in [("download", down), ("upload", up)] {
             lines.append("\(name): \(summary(of: direction))")
             lines.append("  \(counters(of: direction))")
-            if direction.limit != .unlimited { lines.append("  \(planes(of: direction.direction))") }
+            if direction.limit != .unlimited || yielding != nil { lines.append("  \(planes(of: direction.direction))") }
         }
         if let yielding {
             lines.append(

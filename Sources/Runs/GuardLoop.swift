@@ -184,7 +184,7 @@ struct GuardLoop: ~Copyable {
 
     /// Limits the run to what it may use now.
     private mutating func follow(retries: Bool) {
-        if yielding?.isOutdated == true { yielding = Yielding(memory) }
+        yielding?.follow()
         let most = life.member?.share ?? memory.asked
         memory.rates = yielding?.rates.capped(by: most) ?? most
         planes?.follow(retries: retries)
@@ -224,10 +224,10 @@ extension GuardLoop {
             return life.member.map { ControlAnswer("joined", descriptors: $0.descriptors) }
                 ?? refusal("it is in no group")
         case .set(let down, let up, let network, let background):
-            if let background, let refused = yield(background) { return refused }
+            if background == true && !life.plan.isBackground { return refusal("it wasn't begun with --background") }
             let before = memory.impairment
             if let network, let refused = impair(network.applied(to: before)) { return refused }
-            guard let refused = change(to: memory.asked.changed(down: down, up: up)) else { return changed }
+            guard let refused = change(to: memory.asked.changed(down: down, up: up), background) else { return changed }
             _ = impair(before)
             return refused
         case .setGroup(let down, let up):
@@ -244,7 +244,7 @@ extension GuardLoop {
 
     /// Limits the run to what its user asks for now; where it is to be shaped or not at all, only if it can be. Returns why
     /// it can't be; nil where it is.
-    private mutating func change(to asked: Rates) -> ControlAnswer? {
+    private mutating func change(to asked: Rates, _ background: Bool? = nil) -> ControlAnswer? {
         let before = memory.asked
         memory.asked = asked
         follow(retries: true)
@@ -253,6 +253,7 @@ extension GuardLoop {
             follow(retries: false)
             return refusal("can't shape downloads: \(obstacle)")
         }
+        if let background { yield(background) }
         hold.note(memory)
         life.tellPlanes(hold.method)
         return nil
@@ -268,13 +269,12 @@ extension GuardLoop {
                 impairment: impairment == .none ? nil : "\(impairment)"))
     }
 
-    /// Has the run give way, or not any more. Returns why it can't; nil where it does.
-    private mutating func yield(_ isOn: Bool) -> ControlAnswer? {
-        if isOn == (yielding != nil) { return nil }
-        if isOn && !life.plan.isBackground { return refusal("it wasn't begun with --background") }
+    /// Has the run give way, or not any more.
+    private mutating func yield(_ isOn: Bool) {
+        if isOn == (yielding != nil) { return }
         yielding = isOn ? Yielding(memory) : nil
         if !isOn { memory.yielding = nil }
-        return nil
+        follow(retries: true)
     }
 
     /// Makes the network as slow as its user asks for now. Returns why it can't be; nil where it is.

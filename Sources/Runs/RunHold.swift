@@ -87,7 +87,7 @@ struct RunHold: ~Copyable {
         case .some(let record):
             record.change(
                 down: memory.asked.down.bytesPerSecond, up: memory.asked.up.bytesPerSecond,
-                otherNamespaces: memory.otherNetworks)
+                isBackground: memory.yielding != nil, otherNamespaces: memory.otherNetworks)
         case nil: break
         }
     }

@@ -79,7 +79,10 @@ extension Limiter {
                 isGuest: plan.target.isGuest, isLate: !plan.target.isCommand, quota: plan.quota,
                 isTimed: plan.isBackground)
             memory.impairment = plan.impairment
-            if plan.isBackground { _ = Yielding(memory) }
+            if plan.isBackground {
+                _ = Yielding(memory)
+                memory.drains = !RunCgroup.isCallerInside
+            }
             return memory
         } catch {
             throw failed(error, log)

@@ -375,6 +375,35 @@ private struct Limits {
         }
     }
 
+    @Test func `without round trips it comes back from others to what it began with`() {
+        var control = YieldControl()
+        let first = control.rate
+        func step(others: UInt64, losses: UInt64 = 0) {
+            let seen = Observation(
+                bytes: 3000, seconds: YieldControl.period, delay: nil, losses: losses, othersBytes: others)
+            _ = control.step(seen)
+        }
+        for _ in 0..<40 { step(others: 100_000) }
+        #expect(control.isAway && control.rate < first)
+        for _ in 0..<200 { step(others: 0) }
+        #expect(control.rate == first)
+        step(others: 0, losses: 100)
+        #expect(control.rate < first)
+        for _ in 0..<200 { step(others: 0) }
+        #expect((1...first).contains(control.rate) && control.phase == .creep)
+    }
+
+    @Test func `another ceiling leaves what is known of the line`() {
+        var control = YieldControl(ceiling: 1_000_000)
+        for _ in 0..<400 { _ = self.step(&control) }
+        #expect(control.rate == 1_000_000)
+        control.limit(to: 500_000)
+        #expect(control.rate == 500_000)
+        control.limit(to: nil)
+        for _ in 0..<100 { _ = self.step(&control) }
+        #expect(control.rate > 500_000)
+    }
+
     @Test(arguments: [0.01, 0.04, 0.2])
     func `it never leaves the line altogether`(base: Double) {
         var control = YieldControl()
