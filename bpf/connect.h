@@ -50,6 +50,10 @@ static __always_inline void tcp_bound_segments(struct bpf_sock_ops *ops)
 
 	if (bytes < rate / 1000)
 		bytes = rate / 1000;
+	/* What a sender begins with is so many segments: of a slow network's own size where one is asked for.
+	 */
+	if (run.delay.us && bytes < SHARE_USUAL_SEGMENT)
+		bytes = SHARE_USUAL_SEGMENT;
 	/* MAX_TCP_WINDOW, the largest that TCP_MAXSEG takes. */
 	if (bytes <= 32767)
 		tcp_set(ops, TCP_LEVEL, TCP_OPTION_MAXSEG, (__u32)bytes);
@@ -110,7 +114,9 @@ static __always_inline void tcp_note_source(struct bpf_sock_ops *ops)
 /* Keeps what comes before the first callback within the burst. */
 static __always_inline void tcp_bound_first_window(struct bpf_sock_ops *ops)
 {
-	__u64 segments = limit_of(THROTTLE_DOWN)->rate / 20 / SHARE_USUAL_SEGMENT;
+	/* On a path that is long, as was asked for, as much is under way. */
+	__u64 rate = limit_of(THROTTLE_DOWN)->rate, bytes = rate / 20 + rate / 1000 * (run.delay.us / 1000);
+	__u64 segments = bytes / SHARE_USUAL_SEGMENT;
 
 	if (limit_of(THROTTLE_DOWN)->mult && segments < 64)
 		ops->reply = segments < 2 ? 2 : (__u32)segments;

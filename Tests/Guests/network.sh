@@ -138,6 +138,36 @@ check_profile() {
     done
 }
 
+# thirty: fetches as many files of 10 kB, each by a connection of its own, and prints how many seconds that took.
+thirty() {
+    cat >"$T/script" <<-END
+	. /tests/check.sh
+	began=\$(uptime_now)
+	for _ in \$(seq 30); do wget -q -O /dev/null http://$FAR4:8080/file || exit 1; done
+	calculate "\$(uptime_now) - \$began"
+	END
+    "$@" sh "$T/script"
+}
+
+# check_page NAME RTT DOWN UP: a page of many small files takes as long as with netem on both devices, which all of the
+# machine would have; in ms and kbit/s.
+check_page() {
+    mkdir -p /tmp/www
+    head -c 10000 /dev/zero >/tmp/www/file
+    nsenter --net=/run/netns/far busybox httpd -f -p 8080 -h /tmp/www &
+    later "kill $!"
+    wait_for listens $! 8080 || fail "the server doesn't listen"
+    own=$(thirty throttle run --profile "$1" --) || fail "no page"
+    tc -n far qdisc add dev far root netem delay "$(($2 / 2))ms" rate "$3kbit" limit 1000 || fail "no netem"
+    later "tc -n far qdisc del dev far root"
+    tc qdisc add dev near root netem delay "$(($2 / 2))ms" rate "$4kbit" limit 1000 || fail "no netem"
+    later "tc qdisc del dev near root"
+    device=$(thirty env) || fail "no page by netem"
+    note "throttle=$own" "netem=$device"
+    # netem has ACKs and headers wait for the rate, too; and HTB lets the first frame after a pause by.
+    within "$(calculate "$device * 0.7")" "$(calculate "$device * 1.1")" "$own" "the time of a page, in s,"
+}
+
 check_network() {
     for rtt in 20 200; do check "rtt-$rtt" check_rtt "$FAR4" $rtt; done
     check rtt-loopback check_rtt 127.0.0.1 100
@@ -156,5 +186,19 @@ check_network() {
     check loss check_loss
     check profile-3g check_profile 3g 150 1600 768
     check profile-dial check_profile dial 60 49 30
+    while read -r profile rtt down up; do
+        check "page-$profile" check_page "$profile" "$rtt" "$down" "$up"
+    done <<-END
+	3g 150 1600 768
+	3gfast 75 1600 768
+	3gslow 200 400 400
+	2g 400 280 256
+	edge 35 240 200
+	cable 14 5000 1000
+	dsl 14 1500 384
+	4g 85 9000 9000
+	lte 35 12000 12000
+	dial 60 49 30
+	END
     check profile-satellite check_profile satellite 558 25000 3000
 }
