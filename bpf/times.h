@@ -64,7 +64,8 @@ struct {
 	__type(value, __u64);
 } bases SEC(".maps");
 
-/* Reads the header of a segment, and where its data begins; 0 where there is none, or it isn't as usual. */
+/* Reads the header of a segment, and where its data begins; 0 where there is none. Without timestamps, `kind`
+ * is 0. */
 static __always_inline __u32 times_read(struct __sk_buff *skb, struct times_header *header)
 {
 	__u32 offset = sizeof(struct ipv6hdr);
@@ -75,9 +76,12 @@ static __always_inline __u32 times_read(struct __sk_buff *skb, struct times_head
 			return 0;
 		offset = (first & 0xf) * 4;
 	}
-	if (bpf_skb_load_bytes_relative(skb, offset, header, sizeof(*header), BPF_HDR_START_NET) ||
-	    header->kind != bpf_htonl(TIMES_OPTIONS))
+	if (bpf_skb_load_bytes_relative(skb, offset, &header->tcp, sizeof(header->tcp), BPF_HDR_START_NET))
 		return 0;
+	if (bpf_skb_load_bytes_relative(skb, offset + sizeof(header->tcp), &header->kind, 3 * sizeof(__be32),
+					BPF_HDR_START_NET) ||
+	    header->kind != bpf_htonl(TIMES_OPTIONS))
+		header->kind = 0;
 	return offset + header->tcp.doff * 4;
 }
 
@@ -101,7 +105,7 @@ static __always_inline void times_note(struct __sk_buff *skb)
 	now = bpf_ktime_get_ns();
 	value = bpf_ntohl(header.value);
 	place = (value >> TIMES_SHIFT) % TIMES_PLACES;
-	if (socket->stamps[place].value >> TIMES_SHIFT != value >> TIMES_SHIFT) {
+	if (header.kind && socket->stamps[place].value >> TIMES_SHIFT != value >> TIMES_SHIFT) {
 		socket->stamps[place].sent_ns = now;
 		socket->stamps[place].value = value;
 	}
@@ -202,7 +206,7 @@ static __always_inline void times_take(struct __sk_buff *skb, struct bpf_sock *s
 		if (new > tcp->mss_cache)
 			delayed = 0;
 	}
-	if (!sent)
+	if (!sent && header.kind)
 		sent = times_of_echoed(socket, bpf_ntohl(header.echo));
 	if (sent)
 		times_sample(address, now - sent, delayed);

@@ -47,6 +47,14 @@ package struct Yielding {
         for direction in Direction.allCases { controls[direction]?.limit(to: ceiling[direction].bytesPerSecond) }
     }
 
+    /// Whether packets passed for some seconds, and no round trip was timed.
+    package var isBlind: Bool {
+        memory.samplesTaken == 0 && memory.hasTraffic && memory.lastCharge > began + Yielding.blindness
+    }
+
+    private let began = Host.monotonicNanoseconds
+    private static let blindness: UInt64 = 3_000_000_000
+
     /// Takes in what passed; `rates` are others then. `devices`: bytes of frames that all together have moved by the run's devices; nil where nobody
     /// is to be given way to for that.
     package mutating func step(devices: (Direction) -> UInt64?) {

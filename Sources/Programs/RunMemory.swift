@@ -20,7 +20,7 @@ package final class RunMemory {
     /// Why it does without what it was asked for besides limits, if it does (--best-effort).
     package var omission: String?
     /// Of round trips, so many were told of.
-    var samplesTaken: UInt64 = 0
+    package internal(set) var samplesTaken: UInt64 = 0
 
     /// Makes it, for programs that are loaded later. `quota`: what the run may move, in bytes. `isGuest`: whether they will be on a cgroup that others are in, too;
     /// `isLate`: whether what they limit runs already.

@@ -27,6 +27,8 @@ struct GuardLoop: ~Copyable {
     private let records: RecordDirectory?
     /// nil while it sleeps.
     private var nextLook: UInt64? = Host.monotonicNanoseconds
+    /// Whether it was told that no round trip is timed.
+    private var isToldBlind = false
     /// When planes are to be looked at again.
     private var nextStep: UInt64 = 0
     /// When it last looked for others that give way, and whether there were some.
@@ -197,6 +199,11 @@ struct GuardLoop: ~Copyable {
         // Of those that give way, too, the delay tells.
         let isCounting = !others.areThere
         yielding.step { direction in isCounting ? tell(nil) { $0.traffic(direction) } : nil }
+        if yielding.isBlind && !isToldBlind {
+            isToldBlind = true
+            log.info(
+                "no round trip is timed (no TCP, or none of its timestamps): the line isn't known, nor who needs it")
+        }
         self.yielding = yielding
         follow(retries: false)
     }
