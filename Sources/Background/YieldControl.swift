@@ -120,7 +120,11 @@ package struct YieldControl {
 
     private var sign: Double {
         let byJitter = min(YieldControl.jitterFactor * jitter, YieldControl.largestJitterSign)
-        return max(YieldControl.leastSign, min(base / 2, YieldControl.largestSign), byJitter)
+        // A sender whose window is full waits for the next acknowledgement, which is as far off as packets are apart:
+        // at first, that is far.
+        let bySpacing =
+            line > 0 ? 0 : min(2.5 * YieldControl.packet / max(speed, 1), 0.75 * YieldControl.target)
+        return max(YieldControl.leastSign, min(base / 2, YieldControl.largestSign), byJitter, bySpacing)
     }
 
     /// Two packets a round trip or the part of the line, so that there are round trips to measure.
