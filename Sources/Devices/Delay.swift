@@ -17,9 +17,6 @@ package struct Delay: Equatable, Sendable {
 extension Hierarchy {
     /// What waits only for a time, and that is long: netem counts packets.
     private static let mostDelayed: UInt32 = 1_000_000
-    /// In bytes a second. With a rate, netem lets no packet go before the one that came before it
-    /// (sch_netem.c, netem_enqueue()).
-    private static let delayRate: UInt64 = 1_000_000_000_000
 
     /// Adds netem to a class, or changes the one that is there.
     func setDelay(_ delay: Delay, of leaf: Handle, flags: CInt, _ route: borrowing RouteSocket) throws(SystemError) {
@@ -36,10 +33,11 @@ extension Hierarchy {
             nlmsg_append(message, &basics, MemoryLayout<tc_netem_qopt>.size, CInt(NLMSG_ALIGNTO))
             nla_put_s64(message, CInt(TCA_NETEM_LATENCY64), Int64(clamping: delay.nanoseconds))
             nla_put_s64(message, CInt(TCA_NETEM_JITTER64), Int64(clamping: delay.jitterNanoseconds))
+            // With a rate, netem lets no packet go before the one that came before it (sch_netem.c, netem_enqueue()).
             var rate = tc_netem_rate()
             rate.rate = .max
             nla_put(message, CInt(TCA_NETEM_RATE), CInt(MemoryLayout<tc_netem_rate>.size), &rate)
-            nla_put_u64(message, CInt(TCA_NETEM_RATE64), Hierarchy.delayRate)
+            nla_put_u64(message, CInt(TCA_NETEM_RATE64), Hierarchy.unlimited.rate)
             nla_nest_end(message, options)
         }
         if code >= 0 { return }

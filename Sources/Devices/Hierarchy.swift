@@ -63,7 +63,7 @@ struct Hierarchy {
 
     /// Has packets delayed from now on. What waits already is lost.
     func addDelay(_ delay: Delay, _ kind: LeafKind, rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) {
-        try addFreeClass(route)
+        try addLeafClass(.free, rate: Hierarchy.unlimited.rate, route)
         if drops {
             try addLeafClass(.near, rate: rate, route)
             try addQueue(kind, to: .near, rate, route)
@@ -77,18 +77,6 @@ struct Hierarchy {
     /// Delays packets otherwise.
     func changeDelay(_ delay: Delay, _ route: borrowing RouteSocket) throws(SystemError) {
         for leaf in delayable { try setDelay(delay, of: leaf, flags: 0, route) }
-    }
-
-    private func addFreeClass(_ route: borrowing RouteSocket) throws(SystemError) {
-        let code = htbClass(.free, parent: .root) { htb in
-            _ = rtnl_htb_set_quantum(htb, Hierarchy.quantum(Hierarchy.unlimited.rate))
-            _ = rtnl_htb_set_rate64(htb, Hierarchy.unlimited.rate)
-            _ = rtnl_htb_set_rbuffer(htb, Hierarchy.unlimited.burst)
-            _ = rtnl_htb_set_ceil64(htb, Hierarchy.unlimited.rate)
-            _ = rtnl_htb_set_cbuffer(htb, Hierarchy.unlimited.burst)
-            return rtnl_class_add(route.pointer, htb, NLM_F_CREATE | NLM_F_EXCL)
-        }
-        if code < 0 { throw failure("add", "class \(Handle.free)", code) }
     }
 
     /// Changes the rate, in bytes a second: one message.
@@ -109,10 +97,13 @@ struct Hierarchy {
     }
 
     private func addLeafClass(_ leaf: Handle, rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) {
-        let code = htbClass(leaf, parent: .all) { htb in
+        // What is held to no rate has no need to borrow.
+        let (parent, own): (Handle, (rate: UInt64, burst: UInt32)) =
+            leaf == .free ? (.root, Hierarchy.unlimited) : (.all, (1, 1))
+        let code = htbClass(leaf, parent: parent) { htb in
             _ = rtnl_htb_set_quantum(htb, Hierarchy.quantum(rate))
-            _ = rtnl_htb_set_rate64(htb, 1)
-            _ = rtnl_htb_set_rbuffer(htb, 1)
+            _ = rtnl_htb_set_rate64(htb, own.rate)
+            _ = rtnl_htb_set_rbuffer(htb, own.burst)
             _ = rtnl_htb_set_ceil64(htb, Hierarchy.unlimited.rate)
             _ = rtnl_htb_set_cbuffer(htb, Hierarchy.unlimited.burst)
             return rtnl_class_add(route.pointer, htb, NLM_F_CREATE | NLM_F_EXCL)

@@ -18,8 +18,8 @@ package struct Queue: ~Copyable {
     private let hierarchy: Hierarchy
     /// What queues the packets of each class.
     package let leafKind: LeafKind
-    /// Whether packets are delayed, too.
-    private var isDelayed = false
+    /// By how much packets are delayed, too; nil where they never were.
+    private var delay: Delay?
 
     /// Makes the queue. `name` has at most 15 bytes and is unique in the network namespace; `alias` tells who made it. `rate`
     /// is in bytes a second, of frames. The lengths of the queue stay those for this rate when the rate changes.
@@ -123,11 +123,16 @@ package struct Queue: ~Copyable {
 
     /// Delays packets from now on, or delays them otherwise. At the first time, what waits is lost. `rate`: as for `resize`.
     package mutating func setDelay(_ delay: Delay, rate: UInt64) throws(SystemError) {
-        if isDelayed { return try hierarchy.changeDelay(delay, ifb.route) }
-        if delay.nanoseconds == 0 { return }
-        try hierarchy.addDelay(delay, leafKind, rate: rate, ifb.route)
-        isDelayed = true
+        if delay == self.delay || (!isDelayed && delay.nanoseconds == 0) { return }
+        if isDelayed {
+            try hierarchy.changeDelay(delay, ifb.route)
+        } else {
+            try hierarchy.addDelay(delay, leafKind, rate: rate, ifb.route)
+        }
+        self.delay = delay
     }
+
+    private var isDelayed: Bool { delay != nil }
 
     /// Holds packets to another rate from now on, in bytes of frames a second.
     package func setRate(_ bytesPerSecond: UInt64) throws(SystemError) {

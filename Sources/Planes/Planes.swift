@@ -324,9 +324,9 @@ extension Planes {
         throw failure ?? SystemError("find", "its network namespace", errno: .noSuchProcess)
     }
 
-    /// Bytes that all together have moved by the devices of the run.
-    package func traffic(_ direction: Direction) -> UInt64 {
-        networks(.down).values.reduce(0) { $0 + (direction == .down ? $1.traffic.received : $1.traffic.sent) }
+    /// Bytes that all together have received and sent by the devices of the run.
+    package var traffic: (received: UInt64, sent: UInt64) {
+        networks(.down).values.map(\.traffic).reduce((0, 0)) { ($0.received + $1.received, $0.sent + $1.sent) }
     }
 
     /// Whether some queues are in other network namespaces than throttle's.

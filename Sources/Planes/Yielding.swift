@@ -57,7 +57,7 @@ package struct Yielding {
 
     /// Takes in what passed; `rates` are others then. `devices`: bytes of frames that all together have moved by the run's devices; nil where nobody
     /// is to be given way to for that.
-    package mutating func step(devices: (Direction) -> UInt64?) {
+    package mutating func step(devices: (received: UInt64, sent: UInt64)?) {
         let now = Host.monotonicNanoseconds
         let seconds = Double(now - stepped) / 1e9
         stepped = now
@@ -66,7 +66,7 @@ package struct Yielding {
             Delay(queueing: Double($0.queueing) / 1e9, base: Double($0.base) / 1e9, samples: Int(clamping: $0.samples))
         }
         for direction in Direction.allCases {
-            let seen = observe(direction, seconds, delay, devices(direction))
+            let seen = observe(direction, seconds, delay, direction == .down ? devices?.received : devices?.sent)
             _ = controls[direction]?.step(seen)
         }
         tell(state(times))

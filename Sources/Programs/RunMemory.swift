@@ -22,8 +22,9 @@ package final class RunMemory {
     /// Of round trips, so many were told of.
     package internal(set) var samplesTaken: UInt64 = 0
 
-    /// Makes it, for programs that are loaded later. `quota`: what the run may move, in bytes. `isGuest`: whether they will be on a cgroup that others are in, too;
-    /// `isLate`: whether what they limit runs already.
+    /// Makes it, for programs that are loaded later. `isGuest`: whether they will be on a cgroup that others are in, too;
+    /// `isLate`: whether what they limit runs already; `quota`: what the run may move, in bytes; `isTimed`: whether round
+    /// trips are to be known.
     package init(
         for kernel: KernelVersion, _ limits: Limits, scope: Scope = .all, budget: GroupBudget = .none,
         isGuest: Bool = false, isLate: Bool = false, quota: UInt64? = nil, isTimed: Bool = false

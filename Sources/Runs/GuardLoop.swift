@@ -197,8 +197,7 @@ struct GuardLoop: ~Copyable {
         guard var yielding else { return }
         if now >= others.at + GuardLoop.round { others = (now, hasOthersInBackground) }
         // Of those that give way, too, the delay tells.
-        let isCounting = !others.areThere
-        yielding.step { direction in isCounting ? tell(nil) { $0.traffic(direction) } : nil }
+        yielding.step(devices: others.areThere ? nil : tell(nil) { $0.traffic })
         if yielding.isBlind && !isToldBlind {
             isToldBlind = true
             log.info(

@@ -168,10 +168,8 @@ extension Limiter {
         }
         if guardProcess?.isAlive == true { return }
         if plan.isBackground {
-            let error = SetupError("nothing has the run give way: the guard process has ended")
-            guard plan.bestEffort else { throw error }
-            memory.omission = "NOT IN THE BACKGROUND: \(error)"
-            log.error("NOT IN THE BACKGROUND: \(error)")
+            let failure = "nothing has the run give way: the guard process has ended"
+            try doWithout("NOT IN THE BACKGROUND", failure, plan, memory, log)
             memory.yielding = nil
         }
         for direction in Direction.allCases { memory.learnDevices(direction, false) }
@@ -183,11 +181,19 @@ extension Limiter {
         _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
     ) throws(SetupError) {
         let failure = "can't make the network slow: \(memory.obstacle ?? "the guard process has ended")"
-        guard plan.bestEffort else { throw SetupError(failure) }
+        try doWithout("NOT SLOWED", failure, plan, memory, log)
         memory.impairment = .none
         memory.obstacle = nil
-        memory.omission = "NOT SLOWED: \(failure)"
-        log.error("NOT SLOWED: \(failure)")
+    }
+
+    /// Goes on without what was asked for besides limits, where that will do; and says so loudly.
+    private static func doWithout(
+        _ what: String, _ failure: String, _ plan: RunPlan, _ memory: RunMemory, _ log: Logger
+    ) throws(SetupError) {
+        guard plan.bestEffort else { throw SetupError(failure) }
+        let omission = "\(what): \(failure)"
+        memory.omission = omission
+        log.error("\(omission)")
     }
 
     private static func doWithoutGuard(

@@ -68,15 +68,11 @@ check_fq_beside_pace() {
 
 # Ten small requests beside a download that fills the limit: fq_codel lets them pass what waits in the queue.
 check_latency() {
-    mkdir -p /tmp/www
-    head -c 200 /dev/zero >/tmp/www/small
-    nsenter --net=/run/netns/far busybox httpd -f -p 8080 -h /tmp/www &
-    later "kill $!"
-    wait_for listens $! 8080 || fail "the server doesn't listen"
+    serve_file 200
     serve "$FAR4"
     cat >"$T/script" <<-END
 	. /tests/check.sh
-	ten() { for _ in 1 2 3 4 5 6 7 8 9 10; do wget -q -O /dev/null http://$FAR4:8080/small || exit 1; done; }
+	ten() { for _ in 1 2 3 4 5 6 7 8 9 10; do wget -q -O /dev/null http://$FAR4:8080/file || exit 1; done; }
 	began=\$(uptime_now); ten; alone=\$(calculate "(\$(uptime_now) - \$began) / 10 * 1000")
 	iperf3 -c $FAR4 -R -t 6 -J >$T/iperf.json &
 	sleep 2

@@ -2,26 +2,26 @@
 # shellcheck disable=SC2034,SC2154 # what transfer.sh reads, and what it sets
 # A network that is slow besides its rate, as netem makes it; sourced behind transfer.sh.
 
+# echo_at ADDRESS: sends all back that comes to its port 5500.
+echo_at() {
+    case $1 in 127.*) side= ;; *) side="nsenter --net=/run/netns/far" ;; esac
+    # shellcheck disable=SC2086 # no word, or several
+    $side python3 /tests/roundtrip.py serve "$1" 5500 2>"$T/server-errors" &
+    later "kill $!"
+    wait_for listens $! 5500 || fail "the server doesn't listen"
+}
+
 # round_trips ADDRESS COUNT OPTION...: those of a command in a run with these options. Sets connect, stream, datagram (the
 # medians, in ms), least and most (of the datagrams').
 round_trips() {
     address=$1 count=$2
     shift 2
-    case $address in
-    within) words="within 5500" ;;
-    127.*)
-        python3 /tests/roundtrip.py serve "$address" 5500 2>"$T/server-errors" &
-        later "kill $!"
-        wait_for listens $! 5500 || fail "the server doesn't listen"
+    if [ "$address" = within ]; then
+        words="within 5500"
+    else
+        echo_at "$address"
         words="measure $address 5500"
-        ;;
-    *)
-        nsenter --net=/run/netns/far python3 /tests/roundtrip.py serve "$address" 5500 2>"$T/server-errors" &
-        later "kill $!"
-        wait_for listens $! 5500 || fail "the server doesn't listen"
-        words="measure $address 5500"
-        ;;
-    esac
+    fi
     # shellcheck disable=SC2086 # several words
     timeout -k 5 90 throttle run --stats=json --stats-file "$T/report.json" "$@" -- ${ENTER:-} \
         python3 /tests/roundtrip.py $words "$count" >"$T/trips" 2>"$T/errors" ||
@@ -88,9 +88,7 @@ check_slow() {
 }
 
 check_set_rtt() {
-    nsenter --net=/run/netns/far python3 /tests/roundtrip.py serve "$FAR4" 5500 &
-    later "kill $!"
-    wait_for listens $! 5500 || fail "the server doesn't listen"
+    echo_at "$FAR4"
     cat >"$T/script" <<-END
 	for _ in 1 2 3 4; do python3 /tests/roundtrip.py measure $FAR4 5500 5; read -r _ <$T/go; done
 	END
@@ -110,9 +108,7 @@ check_set_rtt() {
 }
 
 check_loss() {
-    nsenter --net=/run/netns/far python3 /tests/roundtrip.py serve "$FAR4" 5500 2>"$T/server-errors" &
-    later "kill $!"
-    wait_for listens $! 5500 || fail "the server doesn't listen"
+    echo_at "$FAR4"
     throttle run --loss 20% --rtt 50ms --stats=json --stats-file "$T/report.json" -- \
         python3 /tests/roundtrip.py datagrams "$FAR4" 5500 1000 >"$T/missing" 2>"$T/errors" ||
         fail "status $?: $(tail -n 2 "$T/errors")"
@@ -152,11 +148,7 @@ thirty() {
 # check_page NAME RTT DOWN UP: a page of many small files takes as long as with netem on both devices, which all of the
 # machine would have; in ms and kbit/s.
 check_page() {
-    mkdir -p /tmp/www
-    head -c 10000 /dev/zero >/tmp/www/file
-    nsenter --net=/run/netns/far busybox httpd -f -p 8080 -h /tmp/www &
-    later "kill $!"
-    wait_for listens $! 8080 || fail "the server doesn't listen"
+    serve_file 10000
     own=$(thirty throttle run --profile "$1" --) || fail "no page"
     tc -n far qdisc add dev far root netem delay "$(($2 / 2))ms" rate "$3kbit" limit 1000 || fail "no netem"
     later "tc -n far qdisc del dev far root"

@@ -40,6 +40,15 @@ serve() {
     wait_for listens $! "$port" || fail "the server doesn't listen"
 }
 
+# serve_file BYTES: far serves one of them, http://$FAR4:8080/file; ended with the check.
+serve_file() {
+    mkdir -p /tmp/www
+    head -c "$1" /dev/zero >/tmp/www/file
+    nsenter --net=/run/netns/far busybox httpd -f -p 8080 -h /tmp/www &
+    later "kill $!"
+    wait_for listens $! 8080 || fail "the server doesn't listen"
+}
+
 # transfer down|up ADDRESS RATE [OPTION...]: an iperf3 in a run with these options, with the congestion control CONTROL
 # and FLOWS connections, started by the words ENTER, and programs attached by ATTACH. Sets what `measure` does.
 transfer() {

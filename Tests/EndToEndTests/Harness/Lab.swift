@@ -112,6 +112,6 @@ func sendingFirst(_ script: String) -> [String] {
 }
 
 /// The words that limit the command which follows.
-func throttle(_ options: String...) -> [String] {
-    [throttlePath, "run"] + options + ["--"]
-}
+func throttle(_ options: String...) -> [String] { throttle(options) }
+
+func throttle(_ options: [String]) -> [String] { [throttlePath, "run"] + options + ["--"] }
