@@ -19,23 +19,15 @@ struct IFBDevice: ~Copyable {
             throw SystemError("create", "device \(name)", errno: .invalidArgument, hint: "names have 1 to 15 bytes")
         }
         let route = try network.routeSocket()
-        let code = with(rtnl_link_alloc(), rtnl_link_put) { link in
-            rtnl_link_set_name(link, name)
-            let code = rtnl_link_set_type(link, "ifb")
-            return code < 0 ? code : rtnl_link_add(route.pointer, link, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
-        }
-        if code < 0 {
-            let errno = Errno(libnl: code)
-            throw SystemError("create", "device \(name)", errno: errno, hint: IFBDevice.hint(for: errno))
-        }
-        do {
-            index = try route.device(named: name).index
+        do throws(SystemError) {
+            index = try route.makeIFB(named: name)
         } catch {
-            _ = with(rtnl_link_alloc(), rtnl_link_put) { link in
-                rtnl_link_set_name(link, name)
-                return rtnl_link_delete(route.pointer, link)
+            // The kernel may have made it, and only its answer was lost.
+            if error.errno != .fileExists {
+                let route = try? network.routeSocket()
+                if let index = try? route?.device(named: name).index { try? route?.remove(index, named: name) }
             }
-            throw SystemError("find", "device \(name)", errno: error)
+            throw error
         }
         self.network = network
         self.route = route
@@ -83,7 +75,7 @@ struct IFBDevice: ~Copyable {
         return front
     }
 
-    private static func hint(for errno: Errno) -> String? {
+    fileprivate static func hint(for errno: Errno) -> String? {
         switch errno {
         case .notSupportedOnSocket: "this kernel has no IFB devices (CONFIG_IFB; modprobe ifb)"
         case .fileExists: "another device has that name"
@@ -111,6 +103,20 @@ struct IFBDevice: ~Copyable {
 }
 
 extension RouteSocket {
+    /// Makes an IFB device. Returns its index.
+    fileprivate func makeIFB(named name: String) throws(SystemError) -> Int32 {
+        let code = with(rtnl_link_alloc(), rtnl_link_put) { link in
+            rtnl_link_set_name(link, name)
+            let code = rtnl_link_set_type(link, "ifb")
+            return code < 0 ? code : rtnl_link_add(pointer, link, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
+        }
+        if code < 0 {
+            let errno = Errno(libnl: code)
+            throw SystemError("create", "device \(name)", errno: errno, hint: IFBDevice.hint(for: errno))
+        }
+        return try attempting("find", "device \(name)") { () throws(Errno) in try device(named: name).index }
+    }
+
     /// Lets packets through a device of ours.
     func start(_ index: Int32, named name: String) throws(SystemError) {
         let code = change(index) { rtnl_link_set_flags($0, UInt32(IFF_UP)) }

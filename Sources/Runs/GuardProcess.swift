@@ -28,6 +28,8 @@ final class GuardProcess {
     private var line: Descriptor?
     private let pid: pid_t
     private let memory: RunMemory
+    /// Whether the run can't begin without it: who begins it says so.
+    private let isNeeded: Bool
     private let log: Logger
 
     /// Forks the guard of a run in `base`, which waits for what it is to guard.
@@ -37,6 +39,7 @@ final class GuardProcess {
     ) throws(SystemError) {
         self.log = log
         self.memory = memory
+        isNeeded = plan.needsGuard
         var ends: [CInt] = [-1, -1]
         let type = CInt(SOCK_SEQPACKET.rawValue | SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, type, 0, &ends) == 0 else { throw SystemError("open", "a socket pair") }
@@ -102,25 +105,25 @@ final class GuardProcess {
 
     /// Waits for the programs that it loads beside us.
     func takePrograms() -> LentPrograms {
-        while state == .loading, listen() {}
+        while state == .loading, listen(isTold: isNeeded) {}
         defer { lent = [] }
         return LentPrograms(owning: lent)
     }
 
     /// Waits until the planes are set up, or can't be.
     func waitUntilReady() {
-        while state == .starting, listen() {}
+        while state == .starting, listen(isTold: isNeeded) {}
     }
 
-    /// Takes in one message. Returns whether more may follow.
-    func listen() -> Bool {
+    /// Takes in one message. Returns whether more may follow. Warns where the guard has ended, unless that is told otherwise.
+    func listen(isTold: Bool = false) -> Bool {
         if hear() { return true }
         if isAlive {
             let rest = memory.hasTCP ? "downloads don't wait in a queue any more" : "only police holds the limits"
             let more =
                 (memory.isImpaired ? ", and nothing is delayed or lost" : "")
                 + (memory.yielding != nil ? ", and nothing has the run give way" : "")
-            log.warning("the guard process was ended: \(rest)\(more)")
+            log.log(level: isTold ? .debug : .warning, "the guard process was ended: \(rest)\(more)")
             takeOver()
         }
         return false

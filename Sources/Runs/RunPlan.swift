@@ -51,6 +51,9 @@ package struct RunPlan: Sendable {
 
     package var limits: Limits { Limits(rates, burst: burst, counting: counting) }
 
+    /// Whether it can't begin without its guard.
+    var needsGuard: Bool { mode == .shape || ((isBackground || impairment != .none) && !bestEffort) }
+
     /// What a report on it is about, as far as that is known before it runs.
     func subject(_ command: Command) -> Report.Subject {
         var subject = Report.Subject(command: command.words, name: name ?? command.words[0], mode: mode, linger: linger)

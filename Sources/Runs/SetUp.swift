@@ -167,6 +167,7 @@ extension Limiter {
             if !memory.isImpaired { try doWithoutImpairment(plan, memory, log) }
         }
         if guardProcess?.isAlive == true { return }
+        if plan.mode == .shape { throw SetupError("can't shape uploads: the guard process has ended") }
         if plan.isBackground {
             let failure = "nothing has the run give way: the guard process has ended"
             try doWithout("NOT IN THE BACKGROUND", failure, plan, memory, log)
@@ -199,9 +200,7 @@ extension Limiter {
     private static func doWithoutGuard(
         _ plan: RunPlan, _ error: SystemError, _ log: Logger
     ) throws(SetupError) {
-        if plan.mode == .shape || ((plan.isBackground || plan.impairment != .none) && !plan.bestEffort) {
-            throw SetupError(error)
-        }
+        if plan.needsGuard { throw SetupError(error) }
         log.warning("\(error): nothing but police holds the limits, and that only while throttle lives")
     }
 }
