@@ -159,6 +159,16 @@ extension CgroupDirectory {
         }
     }
 
+    /// Whether the caller may move processes here. Where nothing is moved, no other check of the kernel's keeps the user of a
+    /// capable binary off others' processes.
+    package func requireControl() throws(SystemError) {
+        if faccessat(descriptor.rawValue, "cgroup.procs", W_OK, AT_EACCESS) == 0 { return }
+        let errno = Errno(rawValue: Glibc.errno)
+        let isDenied = [.permissionDenied, .notPermitted].contains(errno)
+        throw SystemError(
+            "limit", "cgroup \(path)", errno: errno, hint: isDenied ? "it isn't delegated to you; run as root" : nil)
+    }
+
     /// Whether there is a cgroup here of a run that the process `pid` set up.
     package func hasRun(of pid: pid_t) -> Bool {
         children().contains { $0 == RunCgroup.name(of: pid, attempt: 1) || $0.hasPrefix("throttle-\(pid)-") }

@@ -117,6 +117,7 @@ extension Target {
         if let id = RunCgroup.run(around: cgroup.path) {
             throw refusal(.resourceBusy, "it is of run \(id) already, which throttle set \(id) changes")
         }
+        try setting { () throws(SystemError) in try cgroup.requireControl() }
         let events = try setting { () throws(Errno) in try cgroup.events() }
         if !events.isPopulated { throw refusal(.noSuchProcess, "nothing runs there") }
     }

@@ -133,6 +133,26 @@ import Testing
         #expect(lab.cgroup.runs == [])
     }
 
+    /// Nothing is moved there, which the kernel would refuse.
+    @Test func `capable binary limits no cgroup that isn't its user's`() throws {
+        try lab.delegate()
+        let binary = try lab.copyOfBinary(capabilities: Lab.limiting)
+        let cgroup = try TestCgroup("theirs", in: lab.helpers.path)
+        let target = try lab.start(["sleep", "60"], in: cgroup)
+        defer {
+            kill(target.pid, SIGKILL)
+            _ = try? target.wait()
+        }
+        let words = Lab.nobody + [binary, "-d", "50k", "--for", "1ms", "--cgroup", cgroup.path]
+        let refused = try lab.run(words)
+        #expect(refused.ending == .exited(125))
+        let denied = "Permission denied; it isn't delegated to you; run as root\n"
+        #expect(refused.stderr == "throttle: can't limit cgroup \(cgroup.path): \(denied)")
+        try lab.require(["chown", "65534", "\(cgroup.path)/cgroup.procs"])
+        let completed = try lab.run(words)
+        #expect(completed.ending == .exited(0), "\(completed.stderr)")
+    }
+
     @Test func `best effort runs the command anyway`() throws {
         let binary = try lab.copyOfBinary()
         let words = [binary, "-d", "50k", "--best-effort", "--", "sh", "-c", "echo out; exit 8"]
