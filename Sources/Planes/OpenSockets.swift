@@ -19,8 +19,9 @@ package struct OpenSockets {
         self.log = log
     }
 
-    /// Makes those of these processes the run's. Those that it has already stay so.
-    package func adopt(_ processes: [pid_t]) {
+    /// Makes those of these processes the run's. Those that it has already stay so. `isRepeated`: whether what fails was told.
+    package func adopt(_ processes: [pid_t], isRepeated: Bool = false) {
+        let log = isRepeated ? Logger.silent : log
         var sending = 0
         var failure = forEachSocket(of: processes) { socket, _ in sending += socket.hasSentTCP ? 1 : 0 }
         if kernel < KernelVersion(6, 12) {

@@ -101,7 +101,7 @@ package struct Limiter: ~Copyable {
     }
 
     /// Makes what its processes have open the run's.
-    func adopt(_ sockets: OpenSockets) { sockets.adopt(hold.processes) }
+    func adopt(_ sockets: OpenSockets, isRepeated: Bool) { sockets.adopt(hold.processes, isRepeated: isRepeated) }
 
     /// What is in another cgroup than those that were named couldn't be put back there, and isn't limited.
     private func isMovable(_ process: pid_t) -> Bool {

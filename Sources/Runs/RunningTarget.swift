@@ -17,7 +17,8 @@ extension Run {
         let outcome: Outcome
         do {
             if case .processes(let roots) = plan.target { try limiter.take(roots) }
-            limiter.adopt(sockets)
+            // Those of a cgroup for the second time, as more may have been made before its programs were there.
+            limiter.adopt(sockets, isRepeated: plan.target.isCgroup)
             outcome = try waitForEnd(of: limiter, since: began, as: caller)
         } catch {
             limiter.giveBack(sockets)
