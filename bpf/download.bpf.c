@@ -10,6 +10,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#define THROTTLE_NO_CMPXCHG /* as before 5.12: a packet that isn't charged here is by police */
+#include "bucket.h"
 #include "flow.h"
 #include "maps.h"
 #include "queue.h"
@@ -60,6 +62,33 @@ static __always_inline bool passes_by(struct __sk_buff *skb, const struct flow *
 	return flow->overtakes || (protocol != IPPROTO_TCP && skb->len > run.queue[THROTTLE_DOWN].largest);
 }
 
+enum {
+	PASS_BURST_NS = 4000000, /* what HTB lets by at once, too */
+	PASS_HEADERS = 66, /* bytes of each segment's in a frame of many, which has those of the first */
+};
+
+/*
+ * Whether the queue is empty, and would let a packet by at once: then it has no need to go there, and
+ * overtakes nothing.
+ */
+static __always_inline bool passes_at_once(struct __sk_buff *skb)
+{
+	struct throttle_queue *down = &run.queue[THROTTLE_DOWN];
+	__u32 bytes = skb->len + (queue.has_no_ethernet ? ETH_HLEN : 0);
+	__u64 now, cost;
+	bool fits;
+
+	if (!down->cost || down->drains)
+		return false;
+	if (skb->gso_segs > 1)
+		bytes += (skb->gso_segs - 1) * PASS_HEADERS;
+	now = bpf_ktime_get_ns();
+	cost = bytes * down->cost >> 16;
+	fits = (__s64)(down->due + cost - now) <= PASS_BURST_NS;
+	bucket_admit(&down->due, now, cost, BUCKET_ALWAYS);
+	return fits && down->led - down->arrived == down->astray;
+}
+
 /* The class for a packet of the run, as its priority; 0: none. */
 static __always_inline __u32 queue_class(struct __sk_buff *skb, struct flow *flow, int protocol)
 {
@@ -69,6 +98,8 @@ static __always_inline __u32 queue_class(struct __sk_buff *skb, struct flow *flo
 		if (passes_by(skb, flow, protocol))
 			return THROTTLE_FREE_CLASS;
 	}
+	if (flow->is_fresh && !delays())
+		return THROTTLE_FRESH_CLASS;
 	return protocol == IPPROTO_TCP ? THROTTLE_TCP_CLASS : THROTTLE_REST_CLASS;
 }
 
@@ -85,7 +116,7 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	 */
 	if (!run.queue[THROTTLE_DOWN].in_use || skb->pkt_type != PACKET_HOST ||
 	    flow_misses(skb, queue.has_no_ethernet ? 0 : ETH_HLEN, ports) || skb->vlan_present ||
-	    (skb->priority & 0xffff0000) == THROTTLE_QUEUE_ROOT)
+	    throttle_is_class(skb->priority))
 		return false;
 	protocol = flow_read(skb, &flow);
 	if (protocol < 0 || !ports[flow_local_port(skb, &flow)])
@@ -99,9 +130,10 @@ static __always_inline bool is_ours(struct __sk_buff *skb)
 	if (!delays() && passes_by(skb, &flow, protocol))
 		return false;
 	class = queue_class(skb, &flow, protocol);
-	if (!class || !queue_has_frame(skb))
+	if (!class || (!delays() && passes_at_once(skb)) || !queue_has_frame(skb))
 		return false;
 	skb->priority = class;
+	__sync_fetch_and_add(&run.queue[THROTTLE_DOWN].led, 1);
 	return true;
 }
 

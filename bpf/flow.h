@@ -42,6 +42,7 @@ static __always_inline bool flow_may_overtake(struct __sk_buff *skb, __u32 offse
 struct flow {
 	struct bpf_sock_tuple tuple;
 	bool overtakes; /* whether it is TCP's and may overtake what waits */
+	bool is_fresh;	/* whether it is among the first of its flow, where that matters */
 };
 
 /* The size of its tuple. Not kept with it: the verifier would know no bounds of what it read from there. */

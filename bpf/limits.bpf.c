@@ -79,7 +79,7 @@ static __always_inline bool within_limit(struct __sk_buff *skb, enum throttle_di
 		most = throttle_most(skb, now);
 	/* What waited in the queue as the rate fell has passed the line: it holds nobody up. */
 	if (direction == THROTTLE_DOWN && constants.is_timed && run.queue[THROTTLE_DOWN].drains &&
-	    (skb->priority & 0xffff0000) == THROTTLE_QUEUE_ROOT)
+	    throttle_is_class(skb->priority))
 		most = BUCKET_ALWAYS;
 	/* Before the run's own bucket, which must not be charged for what the group refuses. */
 	if ((most == BUCKET_ALWAYS || !constants.grouped || group_has_room(direction, now)) &&
@@ -176,6 +176,8 @@ int throttle_down(struct __sk_buff *skb)
 
 	if (is_others(skb) || is_exempt(skb, THROTTLE_DOWN))
 		return PASS;
+	if (throttle_is_class(skb->priority))
+		__sync_fetch_and_add(&run.queue[THROTTLE_DOWN].arrived, 1);
 	if (run.loss[THROTTLE_DOWN] && throttle_loses())
 		return INGRESS_DROP;
 	/* Until there is a queue, what came at full speed before the run may go on: it would lose much. */

@@ -23,16 +23,24 @@ enum throttle_direction {
 
 /*
  * Handles of the run's queue (linux/pkt_sched.h): of its HTB, and of classes in it. A packet waits in the
- * class that its priority names (skb->priority); any other priority means the second. The last two are there
- * where packets are delayed.
+ * class that its priority names (skb->priority); any other priority means the second.
  */
 enum throttle_queue_handle {
 	THROTTLE_QUEUE_ROOT = 0x74740000,
 	THROTTLE_TCP_CLASS = THROTTLE_QUEUE_ROOT | 0x10,
 	THROTTLE_REST_CLASS = THROTTLE_QUEUE_ROOT | 0x20,
+	/* Where packets are delayed: */
 	THROTTLE_FREE_CLASS = THROTTLE_QUEUE_ROOT | 0x30, /* delayed, but held to no rate */
 	THROTTLE_NEAR_CLASS = THROTTLE_QUEUE_ROOT | 0x40, /* held to the rate, but not delayed */
+	/* Where the kernel has no fq_codel: the first packets of each flow, before all others. */
+	THROTTLE_FRESH_CLASS = THROTTLE_QUEUE_ROOT | 0x50,
 };
+
+/* Whether a packet's priority is that of a class: it goes to a queue, or comes from one. */
+THROTTLE_INLINE int throttle_is_class(__u32 priority)
+{
+	return (priority & 0xffff0000) == THROTTLE_QUEUE_ROOT;
+}
 
 /* What one direction may do. Written by user space; make one with bucket_limit() of bucket.h. */
 struct throttle_limit {
@@ -126,7 +134,8 @@ struct throttle_queue_constants {
 /* Where these programs lead packets, in the map ".data.queue". Written by user space before they are
  * attached. */
 struct throttle_queue_target {
-	__u32 device; /* its index */
+	__u32 device;	 /* its index */
+	__u32 has_fresh; /* whether it has a class for the first packets of each flow */
 };
 
 /* As many as user space may give, and those of local networks. */
@@ -149,11 +158,16 @@ struct throttle_queue {
 	__u32 in_use;  /* whether packets are led there */
 	__u32 largest; /* bytes of a download but TCP's; a larger one is left to the police */
 	__u32 samples;
-	__u32 senders;	    /* sockets but TCP's whose uploads waited; counted by the program */
-	__u32 is_awaited;   /* whether one for uploads is being made; set by the program */
-	__u32 bounded;	    /* so many of the senders have a buffer that is bounded, or can't be */
-	__u32 delays;	    /* whether all packets are led there, as they are delayed */
-	__u32 drains;	    /* whether police lets pass what waited there */
+	__u32 senders;	  /* sockets but TCP's whose uploads waited; counted by the program */
+	__u32 is_awaited; /* whether one for uploads is being made; set by the program */
+	__u32 bounded;	  /* so many of the senders have a buffer that is bounded, or can't be */
+	__u32 delays;	  /* whether all packets are led there, as they are delayed */
+	__u32 drains;	  /* whether police lets pass what waited there */
+	__u64 cost; /* ns that 64 KB take at its rate; 0: all packets are led there, also to an empty one */
+	__u64 due;  /* CLOCK_MONOTONIC ns when all that came would be through (GCRA) */
+	__u64 led;  /* packets; counted by the program at devices */
+	__u64 arrived; /* packets that came out; counted by police */
+	__u64 astray;  /* so many fewer came out than went in while nothing waited: never seen by police */
 	__u64 delay_sum_ns; /* of all samples */
 	__u64 delay_max_ns;
 	__u64 dropped_packets;
@@ -281,7 +295,9 @@ struct throttle_socket {
 	__u32 own_pacing; /* what its user paced it at, where the run came later, in bytes a second; 0: not */
 	__u32 is_adopted; /* whether it was made before the run came */
 	__u32 is_pending; /* whether it isn't charged yet, as throttle has yet to pace it */
-	__u64 network;	  /* the cookie of its network namespace; 0: throttle's own */
+	__u32 fresh_bytes; /* that came in since it last rested */
+	__u32 fresh_tick;  /* when the last of them did */
+	__u64 network;	   /* the cookie of its network namespace; 0: throttle's own */
 };
 
 /* Not by an alignment attribute: Swift can't import such a struct. */

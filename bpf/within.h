@@ -15,6 +15,7 @@
 
 #include "flow.h"
 #include "maps.h"
+#include "queue.h"
 #include "times.h"
 
 #define WITHIN_LOOPBACK 1 /* LOOPBACK_IFINDEX, include/net/flow.h */
@@ -37,8 +38,11 @@ static __always_inline bool within_has_socket(struct __sk_buff *skb, struct flow
 	if (!sk)
 		return false;
 	socket = bpf_sk_storage_get(&sockets, sk, 0, 0);
-	if (socket && comes && !socket->queued)
-		socket->queued = 1;
+	if (socket && comes) {
+		if (!socket->queued)
+			socket->queued = 1;
+		flow->is_fresh = queue_is_fresh(skb, socket);
+	}
 	if (socket && comes && constants.is_timed) {
 		times_count(skb);
 		if (protocol == IPPROTO_TCP) {

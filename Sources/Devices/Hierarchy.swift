@@ -11,6 +11,8 @@ enum Handle {
     case tcp, rest
     /// Held to no rate, and not delayed: there where packets are delayed.
     case free, near
+    /// Goes before all others.
+    case fresh
 
     var rawValue: UInt32 {
         switch self {
@@ -20,6 +22,7 @@ enum Handle {
         case .rest: THROTTLE_REST_CLASS.rawValue
         case .free: THROTTLE_FREE_CLASS.rawValue
         case .near: THROTTLE_NEAR_CLASS.rawValue
+        case .fresh: THROTTLE_FRESH_CLASS.rawValue
         }
     }
 
@@ -96,12 +99,13 @@ struct Hierarchy {
         if code < 0 { throw failure("set", "the rate", code) }
     }
 
-    private func addLeafClass(_ leaf: Handle, rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) {
+    func addLeafClass(_ leaf: Handle, rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) {
         // What is held to no rate has no need to borrow.
         let (parent, own): (Handle, (rate: UInt64, burst: UInt32)) =
             leaf == .free ? (.root, Hierarchy.unlimited) : (.all, (1, 1))
         let code = htbClass(leaf, parent: parent) { htb in
             _ = rtnl_htb_set_quantum(htb, Hierarchy.quantum(rate))
+            _ = rtnl_htb_set_prio(htb, leaf == .fresh ? 0 : 1)
             _ = rtnl_htb_set_rate64(htb, own.rate)
             _ = rtnl_htb_set_rbuffer(htb, own.burst)
             _ = rtnl_htb_set_ceil64(htb, Hierarchy.unlimited.rate)

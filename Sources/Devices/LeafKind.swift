@@ -22,8 +22,15 @@ extension Hierarchy {
             }
             if code < 0 { throw failure("add", "qdisc \(kind.rawValue)", code, module: "sch_\(kind.rawValue)") }
         }
+        if hasFresh(kind) {
+            try addLeafClass(.fresh, rate: rate, route)
+            try addQueue(kind, to: .fresh, rate, route)
+        }
         return kind
     }
+
+    /// Whether the first packets of each flow have a class of their own: fq_codel lets them by without one.
+    func hasFresh(_ kind: LeafKind) -> Bool { drops && kind == .bfifo }
 
     /// Gives one class its qdisc, maybe behind another one.
     func addQueue(

@@ -18,6 +18,8 @@ package struct Queue: ~Copyable {
     private let hierarchy: Hierarchy
     /// What queues the packets of each class.
     package let leafKind: LeafKind
+    /// Whether the first packets of each flow have a class of their own, as they would wait behind all others.
+    package var hasFresh: Bool { hierarchy.hasFresh(leafKind) }
     /// By how much packets are delayed, too; nil where they never were.
     private var delay: Delay?
 
@@ -144,7 +146,9 @@ package struct Queue: ~Copyable {
 
     /// What it holds, and what passed and was dropped since it was made.
     package func statistics() throws(SystemError) -> QueueStatistics {
-        QueueStatistics(tcp: try leaf(.tcp), rest: try leaf(.rest), near: try hasNear ? leaf(.near) : .init())
+        QueueStatistics(
+            tcp: try leaf(.tcp), rest: try leaf(.rest), near: try hasNear ? leaf(.near) : .init(),
+            fresh: try hasFresh ? leaf(.fresh) : .init())
     }
 
     private var hasNear: Bool { isDelayed && hierarchy.drops }

@@ -4,8 +4,10 @@ package struct QueueStatistics: Sendable, Equatable {
     package let tcp: Leaf
     package let rest: Leaf
     package let near: Leaf
+    /// That of the first packets of each flow, where the kernel has no fq_codel.
+    package let fresh: Leaf
 
-    private var all: [Leaf] { [tcp, rest, near] }
+    private var all: [Leaf] { [tcp, rest, near, fresh] }
     package var passedBytes: UInt64 { all.reduce(0) { $0 + $1.passedBytes } }
     package var queuedBytes: UInt64 { all.reduce(0) { $0 + $1.queuedBytes } }
     package var droppedPackets: UInt64 { all.reduce(0) { $0 + $1.droppedPackets } }

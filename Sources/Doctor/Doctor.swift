@@ -230,7 +230,7 @@ extension Doctor {
             case .fqCodel: add(.queue, .ok, "fq_codel shares it between connections")
             case .bfifo:
                 add(
-                    .queue, .info, "no fq_codel in this kernel, so connections wait in one line",
+                    .queue, .info, "no fq_codel in this kernel, so connections wait in one line, but for what begins",
                     advice: "modprobe sch_fq_codel, for more even shares")
             }
             examineDelay(&queue)

@@ -49,7 +49,7 @@ final class NetworkPlanes {
             ?? QueueProgram(
                 sharing: memory.maps, for: way, mark: run.mark, network: place.network, impairs: run.impairs)
         let queue = try Queue.ofRun(run.id, for: place.direction.side, in: network, rate: rate, log: log)
-        try loaded.lead(to: queue.device)
+        try loaded.lead(to: queue.device, hasFresh: queue.hasFresh)
         if place.direction == .up {
             let back = try QueueProgram(sharing: memory.maps, for: .back, mark: run.mark)
             try queue.leadBack(by: back.descriptor, named: back.way.name)
@@ -108,7 +108,7 @@ final class NetworkPlanes {
         let program = try QueueProgram(
             sharing: memory.maps, for: way, hasEthernet: hasEthernet, mark: mark, network: place.network,
             impairs: impairs)
-        try program.lead(to: queue.device)
+        try program.lead(to: queue.device, hasFresh: queue.hasFresh)
         return try DeviceHook(device, in: network, to: target, program, byLink: byLink, log)
     }
 
@@ -134,8 +134,10 @@ final class NetworkPlanes {
     /// Takes in what changed since the last step. Fails where somebody removed the queue: what is led there is dropped.
     func step() throws(SystemError) {
         forgetDeparted()
+        let underway = memory.underway
         let statistics = try queue.statistics()
         waitingBytes = statistics.queuedBytes
+        if place.direction == .down && !isWaiting && memory.underway == underway { memory.noteAstray(underway) }
         passedBytes = statistics.passedBytes
         if isWaiting {
             memory.noteQueue(

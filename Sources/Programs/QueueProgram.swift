@@ -56,10 +56,11 @@ package struct QueueProgram: ~Copyable {
         self.way = way
     }
 
-    /// Has it lead to the queue of this device, by its index; before it is attached.
-    package func lead(to device: Int32) throws(LoadError) {
+    /// Has it lead to the queue of this device, by its index; before it is attached. `hasFresh`: whether that has a class for
+    /// the first packets of each flow.
+    package func lead(to device: Int32, hasFresh: Bool = false) throws(LoadError) {
         var key: UInt32 = 0
-        var target = throttle_queue_target(device: UInt32(device))
+        var target = throttle_queue_target(device: UInt32(device), has_fresh: hasFresh ? 1 : 0)
         if bpf_map_update_elem(object.descriptor(ofMap: Map.queueTarget), &key, &target, 0) != 0 {
             throw LoadError(errno: Errno(rawValue: errno))
         }

@@ -350,8 +350,24 @@ extension RunMemory {
     /// Whether packets of a direction are led through queues. Downloads but TCP's that are larger than so many bytes go by.
     package func useQueues(_ direction: Direction, _ isOn: Bool, largest: UInt32 = .max) {
         queue(direction).pointee.largest = largest
+        queue(direction).pointee.cost = 0
         queue(direction).pointee.in_use = isOn ? 1 : 0
     }
+
+    /// The rate of the queue for downloads in bytes of frames a second, if it is the only one: what it would let by at once
+    /// needn't go there. 0: all has to.
+    package func letBy(_ rate: UInt64) {
+        run.pointee.queue.0.cost = rate < RunMemory.leastToLetBy ? 0 : 65536 * 1_000_000_000 / rate
+    }
+
+    /// Packets that went into queues for downloads, less those that came out as far as that was seen.
+    package var underway: UInt64 { run.pointee.queue.0.led &- run.pointee.queue.0.arrived }
+
+    /// Says that nothing waits, as the program would else take for waiting what never reached a socket, or was seen twice.
+    package func noteAstray(_ packets: UInt64) { run.pointee.queue.0.astray = packets }
+
+    /// Below it, no full frame of Ethernet is within the 4 ms that pass at once.
+    private static let leastToLetBy: UInt64 = 250 * 1514
 
     /// Leads nothing more through queues, and learns of no devices for it.
     package func leaveQueues(_ direction: Direction) {

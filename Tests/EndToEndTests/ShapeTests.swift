@@ -61,6 +61,62 @@ import Testing
         for counts in try network.close() { #expect(counts.overflowed == 0) }
     }
 
+    /// Bursts wait, and between them most is led by the empty queue: nothing may overtake.
+    @Test func `download under its limit comes in order, mostly past the queue`() throws {
+        let network = try NetworkPair(lab)
+        let sender = """
+            import socket, time
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.connect(("\(NetworkPair.nearAddress)", 5000))
+            for number in range(3000):
+                s.send(number.to_bytes(4, "big") + bytes(1196))
+                # 48 kB at once, and then 0.6 of the limit, so that they drain while others come.
+                if number % 300 > 40: time.sleep(0.001)
+            """
+        let receiver = """
+            import json, socket, subprocess
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.bind(("\(NetworkPair.nearAddress)", 5000))
+            s.settimeout(2)
+            print("ready", flush=True)
+            numbers = []
+            while len(numbers) < 3000:
+                numbers.append(int.from_bytes(s.recv(1200)[:4], "big"))
+            links = json.loads(subprocess.check_output(["ip", "-s", "-j", "link"]))
+            waited = [link["stats64"]["rx"]["packets"] for link in links if link["ifname"].startswith("thr-")]
+            print(numbers == list(range(3000)), *waited)
+            """
+        let child = try lab.start(network.near.entry + limiting + ["/usr/bin/python3", "-c", receiver])
+        try child.waitForOutput("ready")
+        try lab.require(network.far.entry + ["/usr/bin/python3", "-c", sender])
+        let completed = try child.wait()
+        let words = completed.stdout.split { $0.isWhitespace }
+        #expect(words.dropFirst().first == "True" && words.count == 3, "\(completed.stdout) \(completed.stderr)")
+        let waited = try #require(words.last.flatMap { Int($0) })
+        #expect(waited >= 400 && waited < 2000)
+        #expect(try lab.stats().download.dropped_packets == 0)
+    }
+
+    /// What begins goes before it: by fq_codel, or by a class of its own.
+    @Test func `request beside a download at the limit doesn't wait for it`() throws {
+        let network = try WideAreaNetwork(lab, roundTrip: 60)
+        let server = try Iperf3.server(in: network.far, lab)
+        let files = try FileServer(in: network.far, lab, bytes: 1000)
+        let script = """
+            for i in 1 2 3 4 5 6 7; do
+                curl -sSf -o /dev/null -w '%{time_total}\\n' \(files.url(WideAreaNetwork.farAddress))
+            done | sort -n | sed -n 4p
+            """
+        let alone = try #require(Double(lab.require(network.near.entry + ["sh", "-c", script]).dropLast()))
+        let client = Iperf3.client(WideAreaNetwork.farAddress, seconds: 5, "-R", "-P", "8").joined(separator: " ")
+        let beside = "\(client) >transfer & sleep 2; \(script)\nwait"
+        let limiting = throttle("--down", "100k", "--stats=json", "--stats-file", "stats")
+        let median = try #require(Double(lab.require(network.near.entry + limiting + ["sh", "-c", beside]).dropLast()))
+        #expect(median < 1.45 * alone, "\(median) s beside the download, \(alone) s alone")
+        #expect(try #require(lab.stats().download.achieved_ratio) > 0.9)
+        _ = try server.wait()
+    }
+
     /// Over the long link, as veth makes the sender wait for a queue at the other end.
     @Test func `flood of datagrams comes in at the limit`() throws {
         let network = try WideAreaNetwork(lab, roundTrip: 10)
