@@ -3,8 +3,8 @@
 
 A cell is SECTION/PATH/DIRECTION/RATE/CONTROL/FLOWS/LIMITER; patterns are those of the shell, as in
 --cells 'tcp/wan*/down/5M/*', and choose from the full grid. Paths: loopback, veth, and wanN with a round trip of N ms
-(Tests/EndToEndTests/Fixtures/wan.c), or tunN, the same without Ethernet. The raw results, the tables and the plots
-go to the folder."""
+(Tests/EndToEndTests/Fixtures/wan.c), tunN, the same without Ethernet, or lineN, a line of 20 Mbit/s. The raw results,
+the tables and the plots go to the folder."""
 
 import argparse
 import concurrent.futures
@@ -18,6 +18,8 @@ import threading
 import time
 import types
 
+import attach
+import background
 import connect
 import costs
 import datagrams
@@ -27,6 +29,7 @@ import links
 import meters
 import processes
 import report
+import slow
 import transfers
 from processes import Missing
 
@@ -47,6 +50,9 @@ SECTIONS = {
     "startup": costs.startup,
     "connect": connect.connect,
     "scaling": costs.scaling,
+    "slow": slow.slow,
+    "background": background.background,
+    "attach": attach.attach,
 }
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -1,8 +1,10 @@
 """Which cells are measured."""
 
+import contextlib
 import itertools
+import socket
 
-from limiters import LIMITERS, OWN, WRAPPERS
+from limiters import CONTROLLED, LIMITERS, OWN, WRAPPERS
 from links import CONTROLS, PATHS
 
 PARTS = ("section", "path", "direction", "rate", "control", "flows", "limiter")
@@ -35,7 +37,17 @@ def _exists(section, _path, direction, _rate, control, flows, limiter):
     if section == "datagrams" and control.startswith("block") and limiter in ("none", "trickle"):
         return False
     # Nothing has several uploads that trickle limits, and under it iperf3 -R fails.
+    if limiter in CONTROLLED:
+        return _controls(limiter)
     return limiter != "trickle" or (direction, flows) == ("up", "1") or (section != "udp" and direction == "down")
+
+
+def _controls(name):
+    """Whether the kernel has a congestion control, or a module of it."""
+    with socket.socket() as any_socket, contextlib.suppress(OSError):
+        any_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
+        return True
+    return False
 
 
 def _product(section, paths, directions, rates, controls, flows, limiters):
@@ -70,6 +82,7 @@ def _default():
     yield from _product("reach", ("veth",), ("down",), ("1M",), ("static", "tree"), ("1",), WRAPPERS)
     yield from _product("latency", ("wan60",), ("down",), ("500k",), ("cubic",), ("1",), LIMITERS)
     yield from _product("groups", ("veth",), BOTH, ("500k", "5M"), ("cubic",), ("1", "4", "16"), OWN)
+    yield from _situations()
     yield from _costs(("1", "10", "50", "200"), ("1", "100", "1000", "10000"), ("0", "8", "30", "60"))
 
 
@@ -87,6 +100,17 @@ def _datagrams():
     yield from _product("datagrams", ("loopback",), ("up",), ("5M",), ("5x1200",), ("1",), OWN)
     yield from _product("flood", *veth, ("500k", "5M"), FLOODS, ("1",), wrappers)
     yield from _product("quic", *veth, ("500k",), ("cubic",), ("1",), OWN)
+
+
+def _situations():
+    """A slow network, the background, and what runs already."""
+    peers = ("throttle", "netem")
+    yield from _product("slow", ("veth",), ("down",), ("100G",), ("rtt100",), ("1",), peers)
+    yield from _product("slow", ("veth",), ("down",), ("500k",), ("rtt300",), ("1",), peers)
+    yield from _product("slow", ("veth",), BOTH, ("100G",), ("loss5",), ("1",), peers)
+    yield from _product("background", ("line40",), BOTH, ("2.5M",), ("cubic",), ("1",), ("none", "throttle"))
+    yield from _product("background", ("line40",), ("down",), ("2.5M",), ("cubic",), ("1",), CONTROLLED)
+    yield from _product("attach", ("veth",), BOTH, ("1M",), ("cubic",), ("1", "8"), ("throttle",))
 
 
 def _all_datagrams():

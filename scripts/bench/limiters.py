@@ -12,6 +12,9 @@ DEVICES = ("tbf", "htb")
 WRAPPERS = (*OWN, "trickle", *DEVICES, "hbm")
 TOOLS = ("wget", "curl", "rsync", "aria2")
 LIMITERS = (*WRAPPERS, *TOOLS)
+# They limit nothing: congestion controls that give way, and a network that is slow for all.
+CONTROLLED = ("lp", "vegas")
+OTHERS = (*CONTROLLED, "netem")
 EXECUTABLES = {"trickle": "trickle", "aria2": "aria2c", "hbm": "bpftool", "tbf": "tc", "htb": "tc"}
 DESCRIPTIONS = {
     "none": "no limiter; the sender itself sends at the rate (`iperf3 -b`), or unlimited where noted",
@@ -25,6 +28,9 @@ DESCRIPTIONS = {
     "curl": "`curl --limit-rate`",
     "rsync": "`rsync --bwlimit`, with a daemon",
     "aria2": "`aria2c --max-overall-download-limit`",
+    "lp": "TCP-LP, `iperf3 -C lp`, as a flow in the background",
+    "vegas": "TCP Vegas, `iperf3 -C vegas`, the same",
+    "netem": "`tc qdisc … netem` on the devices of both ends, each with half of the round trip",
 }
 # Bytes of a queue for 200 ms: at least one packet of loopback, at most what bfifo takes.
 LEAST_QUEUE, MOST_QUEUE = 70_000, 1 << 30

@@ -15,6 +15,7 @@ from processes import Missing, remove, require, started, wait_until
 PATHS = ("loopback", "veth", "wan20", "wan60", "wan150")
 CONTROLS = ("cubic", "bbr")
 HTTP, RSYNC = 8077, 8873
+LINE, LINE_BUFFER = 2_500_000, 200  # bytes per second and ms of line paths: 20 Mbit/s, and more buffer than is good
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FIXTURES = f"{ROOT}/Tests/EndToEndTests/Fixtures"
 OURS = f"bench-{os.getpid()}-"
@@ -141,11 +142,13 @@ class Shared:
     @contextlib.contextmanager
     def _wan(self, path, near, far):
         kind = "tun" if path.startswith("tun") else "tap"
-        words = (self.wan, near, far, str(round_trip(path) * 500), "0", "0", kind)
+        rate, *buffer = (LINE, "1", LINE_BUFFER) if path.startswith("line") else (0,)
+        words = (self.wan, near, far, str(round_trip(path) * 500), str(rate), "0", kind, *map(str, buffer))
         with started(words, stdout=subprocess.PIPE) as wan:
             if wan.stdout.readline() != "ready\n":
                 raise Missing("wan.c didn't start")
-            for name, option in itertools.product((near, far), ("rmem=4096 131072", "wmem=4096 16384")):
+            fast = (near, far) if rate == 0 else ()
+            for name, option in itertools.product(fast, ("rmem=4096 131072", "wmem=4096 16384")):
                 # 200 MB/s over 150 ms need 30 MB of window.
                 require(*inside(name, "sysctl", "-qw", f"net.ipv4.tcp_{option} 134217728"))
             yield "10.78.0.2", "wan0", 52 if kind == "tun" else 66

@@ -46,10 +46,19 @@ def tcp_segments(network, namespace):
 
 def written(pid):
     """Bytes that a command and its children have written: a download's, to its file."""
+    return _input_output(pid, "wchar")
+
+
+def taken(pid):
+    """Bytes that a command and its children have read: a receiver's, from its sockets."""
+    return _input_output(pid, "rchar")
+
+
+def _input_output(pid, kind):
     total = 0
     for number in tree(pid):
         with contextlib.suppress(OSError), open(f"/proc/{number}/io", encoding="ascii") as counts:
-            total += next(int(line.split()[1]) for line in counts if line.startswith("wchar"))
+            total += next(int(line.split()[1]) for line in counts if line.startswith(kind))
     return total
 
 
@@ -72,8 +81,8 @@ def peak_kb(pid):
 class Samples:
     """Counters as they grow, from the block's start to its end."""
 
-    def __init__(self, **counters):
-        self.counters, self.rows, self._over = counters, [], threading.Event()
+    def __init__(self, period=PERIOD, **counters):
+        self.period, self.counters, self.rows, self._over = period, counters, [], threading.Event()
 
     def __enter__(self):
         self._take()
@@ -90,7 +99,7 @@ class Samples:
         self.rows.append((time.monotonic(), *values))
 
     def _run(self):
-        while not self._over.wait(PERIOD):
+        while not self._over.wait(self.period):
             with contextlib.suppress(OSError, ValueError):
                 self._take()
 
@@ -103,6 +112,11 @@ class Samples:
             raise Missing("nothing came")
         began = self.rows[max(0, first - 1)]
         return [(row[0] - began[0], row[index] - began[index]) for row in self.rows[max(0, first - 1) :]]
+
+    def clocked(self, name):
+        """(time, value), all of them, by time.monotonic()."""
+        index = 1 + list(self.counters).index(name)
+        return [(row[0], row[index]) for row in list(self.rows)]
 
 
 def at(column, moment):

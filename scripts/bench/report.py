@@ -10,8 +10,9 @@ import subprocess
 
 import plots
 from grid import PARTS
-from limiters import DESCRIPTIONS, LIMITERS, OWN
+from limiters import DESCRIPTIONS, LIMITERS, OTHERS, OWN
 from links import ROOT
+from slow import NO_NETEM
 from transfers import NO_AIOQUIC
 
 # What throttle shall reach: ratios to the limit, or to the same without a run; a count; and of the section connect, ms
@@ -22,6 +23,9 @@ GOALS = {
     "Jain": (0.9, 1),
     "ratio": (0.95, 9),
     "without queue": (0, 0),
+    "foreground": (0.8, 9),
+    "meanwhile": (0, 0.2),
+    "back ms": (0, 1000),
 }
 MOST_MORE = {
     ("connect", "throttle"): ("more ms", 25),
@@ -119,8 +123,12 @@ def beside_flood(row):
     return row["section"] == "flood" and row["control"] != "0.5"
 
 
-def worst_short_of_half(rows):
-    return max(max(0.0, 1 - 2 * row["TCP"]) * 100 for row in rows)
+def worst_short(key, whole=1):
+    return lambda rows: max(max(0.0, 1 - row[key] / whole) * 100 for row in rows)
+
+
+def worst_more(key, usual):
+    return lambda rows: max(max(0.0, row[key] - row[usual]) for row in rows)
 
 
 def many_flows(row):
@@ -184,7 +192,7 @@ MEASURES = (
         worst_of("longest wait ms"),
         10,
     ),
-    ("TCP beside UDP at the limit or more: short of half by %, worst", beside_flood, "TCP", worst_short_of_half, 5),
+    ("TCP beside UDP at the limit or more: short of half by %, worst", beside_flood, "TCP", worst_short("TCP", 0.5), 5),
     (
         "TCP beside UDP at the limit or more: segments sent again, worst",
         beside_flood,
@@ -209,6 +217,39 @@ MEASURES = (
     ("memory of its own, MB", section("startup"), "private kB", median_of("private kB", 1e-3), 0.2),
     ("packets of 64 bytes a second, fewer by %", section("unlimited", "udp64"), "fewer %", median_of("fewer %"), 3),
     ("others' packets of 64 bytes, fewer by %", section("bystander", "udp64"), "fewer %", median_of("fewer %"), 3),
+    *(
+        (f"slow network: {what}, worst %", section("slow"), key, worst_of(key), least)
+        for what, key, least in (
+            ("error of a connect()'s 100 ms", "connect error %", 1),
+            ("error of an echo's 100 ms", "echo error %", 1),
+            ("error of the 5 % that are lost", "lost error %", 5),
+        )
+    ),
+    ("slow network: error of the rate with 300 ms, %", section("slow"), "steady", worst_error, 1),
+    *(
+        (f"in the background: {what}, worst", section("background"), key, combined, least)
+        for what, key, combined, least in (
+            ("seconds to half of the line", "ramp s", worst_of("ramp s"), 0.5),
+            ("line unused while alone, %", "alone", worst_short("alone"), 3),
+            ("foreground slower than alone by %", "foreground", worst_short("foreground"), 3),
+            ("share of the line beside a foreground, %", "meanwhile", worst_of("meanwhile", 100), 3),
+            ("seconds to half of the line after a foreground", "back s", worst_of("back s"), 0.5),
+            *(
+                (f"request beside it, {part}: ms more", f"request beside {part} ms", more, 5)
+                for part in ("median", "95 %")
+                for more in (worst_more(f"request beside {part} ms", f"request idle {part} ms"),)
+            ),
+        )
+    ),
+    *(
+        (f"limited while running: {what}, worst", section("attach"), key, combined, least)
+        for what, key, combined, least in (
+            ("ms until the speed has gone", "attach ms", worst_of("attach ms"), 5),
+            ("first second, overshoot %", "first second", worst_overshoot("first second"), 5),
+            ("error of the rate then, %", "steady", worst_error, 1),
+            ("ms to a tenth of the speed afterwards", "back ms", worst_of("back ms"), 50),
+        )
+    ),
 )
 
 
@@ -305,7 +346,7 @@ def missed(result):
 
 
 def goals(results):
-    own = [row for row in results if row["limiter"] in OWN and row.get("missing") != NO_AIOQUIC]
+    own = [row for row in results if row["limiter"] in OWN and row.get("missing") not in (NO_AIOQUIC, NO_NETEM)]
     lines = [f"- {name_of(row)}: {', '.join(missed(row))}" for row in own if missed(row)]
     return [f"Goals missed in {len(lines)} of {len(own)} cells of throttle.", "", *lines]
 
@@ -380,13 +421,28 @@ buffer is free; "block" are senders that wait in sendto() instead. TCP beside UD
 UDP goes on; had it to try again to connect, it comes too late. A packet that waits passes `throttle_hold` twice and
 `throttle_back` once.
 
+Slow networks are asked of `--rtt` and `--loss` on veth, and take a kernel with netem, but for losses. Connects and
+echoes are medians. What is lost are datagrams of one direction, of 50,000; by chance that is 2 % of the 5 % more or
+less.
+
+In the background is an iperf3 (of `none`: any other one) on a line of 20 Mbit/s, with a round trip of 40 ms and a
+buffer of 200 ms, in which it is alone at first; then another one comes for 8 s, which has been there alone before.
+Rates are what their receivers have read, so 4.4 % of the line are headers. A request is a byte over a new connection
+of others, and back, while it has the line: more than before it came. It has half of the line, at first and when it is
+back, once it moved that over half a second; 15 s are that much or more.
+
+What is limited while it runs is an iperf3 at full speed, by `throttle run -p` at 1 MB/s for 4 s. The speed is gone
+when its receiver, looked at each 5 ms, doesn't read a twentieth of it any more, and then the first second begins. It
+is back when a tenth was reached over 50 ms, from throttle's end on: on few processors the full speed falls to a fifth
+by itself.
+
 Up to 5 MB/s several cells are measured at a time, all else alone, as are datagrams from 5 MB/s. Processor time is the whole machine's, of cells that
 were alone, with all that sends, receives and carries.
 """
 
 
 def markdown(results, header, images):
-    limiters = [name for name in ("none", *LIMITERS) if any(row["limiter"] == name for row in results)]
+    limiters = [name for name in ("none", *LIMITERS, *OTHERS) if has_figures(results, name)]
     compared, better = summary(results, limiters)
     nearer, total = nearer_cells(results)
     missing = dict.fromkeys(f"{row['limiter']}: {row['missing']}" for row in results if "missing" in row)
@@ -418,6 +474,10 @@ def markdown(results, header, images):
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
+def has_figures(results, limiter):
+    return any(row["limiter"] == limiter and "missing" not in row for row in results)
+
+
 def compact(value):
     """Four digits are more than are exact."""
     if isinstance(value, float):
@@ -428,7 +488,7 @@ def compact(value):
 def write(options, results, seconds, busy_before):
     header, results = about(options, seconds, busy_before), with_differences(results)
     os.makedirs(options.output, exist_ok=True)
-    limiters = [name for name in LIMITERS if any(row["limiter"] == name for row in results)]
+    limiters = [name for name in (*LIMITERS, *OTHERS) if has_figures(results, name)]
     drawn = plots.all_plots(results, limiters)
     cells = ",\n".join(json.dumps({key: compact(value) for key, value in row.items()}) for row in results)
     files = dict(drawn)

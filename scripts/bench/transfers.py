@@ -9,7 +9,7 @@ import tempfile
 import time
 
 from limiters import TOOLS, applied, peer_servers, require_installed, tool_words
-from links import FIXTURES, HTTP, ROOT, server, web
+from links import FIXTURES, HTTP, LINE, ROOT, server, web
 from meters import Samples, busy, column_figures, figures, link_figures, link_payload, settling, tcp_segments, written
 from processes import Missing, pause, quietly, run, started, wait_until
 
@@ -20,6 +20,7 @@ RATES = {
     "500k": 500_000,
     "1M": 1_000_000,
     "2M": 2_000_000,
+    "2.5M": LINE,
     "5M": 5_000_000,
     "20M": 20_000_000,
     "50M": 50_000_000,
