@@ -9,6 +9,7 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "maps.h"
 #include "throttle.h"
 
 /* Of these programs alone; all other maps are the run's. */
@@ -16,9 +17,10 @@ const volatile struct throttle_queue_constants queue SEC(".rodata.queue") = {};
 struct throttle_queue_target target SEC(".data.queue") = {};
 
 enum {
-	FRESH_BYTES = 8192,   /* an answer of a few packets */
-	FRESH_TICKS = 2000,   /* ms, about: nothing waits as long */
-	FRESH_TICK_BITS = 20, /* of ns */
+	FRESH_BYTES = 8192,	  /* an answer of a few packets */
+	FRESH_TICKS = 2000,	  /* ms, about: nothing waits as long */
+	FRESH_TICK_BITS = 20,	  /* of ns */
+	FRESH_LEAST_RATE = 50000, /* in bytes a second: HTB lets the first packet of each class by at once */
 };
 
 /*
@@ -29,7 +31,7 @@ static __always_inline bool queue_is_fresh(struct __sk_buff *skb, struct throttl
 {
 	__u32 tick;
 
-	if (!target.has_fresh)
+	if (!target.has_fresh || limit_of(THROTTLE_DOWN)->rate < FRESH_LEAST_RATE)
 		return false;
 	tick = bpf_ktime_get_ns() >> FRESH_TICK_BITS;
 	if (tick - socket->fresh_tick > FRESH_TICKS)

@@ -166,7 +166,7 @@ extension CgroupDirectory {
         let errno = Errno(rawValue: Glibc.errno)
         let isDenied = [.permissionDenied, .notPermitted].contains(errno)
         throw SystemError(
-            "limit", "cgroup \(path)", errno: errno, hint: isDenied ? "it isn't delegated to you; run as root" : nil)
+            "limit", "cgroup \(path)", errno: errno, hint: isDenied ? "run as root: it isn't delegated to you" : nil)
     }
 
     /// Whether there is a cgroup here of a run that the process `pid` set up.

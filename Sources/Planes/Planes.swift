@@ -124,7 +124,7 @@ package struct Planes: ~Copyable {
     private mutating func hold(_ direction: Direction, to rate: UInt64) throws(SystemError) {
         let own = networks(direction)
         for network in own.values { try network.resize(rate) }
-        let held = max(rate, drainingRate(direction, own))
+        let held = max(rate, drainingRate(rate, direction, own))
         try divisions[direction]?.follow(limit: held, own)
         useQueues(direction, rate)
         if !memory.learnsDevices(direction) { memory.forget(direction) }
@@ -132,12 +132,25 @@ package struct Planes: ~Copyable {
     }
 
     /// What waits has passed the line already. Where a run gives way, it is to hold up neither others nor the next
-    /// packets' acknowledgements: windows hold the senders.
-    private func drainingRate(_ direction: Direction, _ own: [NetworkPlanes.Place: NetworkPlanes]) -> UInt64 {
+    /// packets' acknowledgements: windows hold the senders. Where those don't shrink, as they are told in units of more than
+    /// two segments (from 128 MB of tcp_rmem on), the queue does it after a second.
+    private mutating func drainingRate(
+        _ rate: UInt64, _ direction: Direction, _ own: [NetworkPlanes.Place: NetworkPlanes]
+    ) -> UInt64 {
         if direction == .up || !memory.drains { return 0 }
-        let most = memory.asked.down.bytesPerSecond ?? .max
-        return min(own.values.reduce(0) { $0 + $1.waitingBytes } * Planes.drainings, most)
+        let draining = own.values.reduce(0) { $0 + $1.waitingBytes } * Planes.drainings
+        if draining <= rate {
+            drainedSince = nil
+            return 0
+        }
+        let now = Host.monotonicNanoseconds
+        drainedSince = drainedSince ?? now
+        if now - (drainedSince ?? now) > Planes.longestDraining { return 0 }
+        return min(draining, memory.asked.down.bytesPerSecond ?? .max)
     }
+
+    private var drainedSince: UInt64?
+    private static let longestDraining: UInt64 = 1_000_000_000
 
     /// A second.
     private static let drainings: UInt64 = 5

@@ -146,7 +146,7 @@ import Testing
         let words = Lab.nobody + [binary, "-d", "50k", "--for", "1ms", "--cgroup", cgroup.path]
         let refused = try lab.run(words)
         #expect(refused.ending == .exited(125))
-        let denied = "Permission denied; it isn't delegated to you; run as root\n"
+        let denied = "Permission denied; run as root: it isn't delegated to you\n"
         #expect(refused.stderr == "throttle: can't limit cgroup \(cgroup.path): \(denied)")
         try lab.require(["chown", "65534", "\(cgroup.path)/cgroup.procs"])
         let completed = try lab.run(words)
