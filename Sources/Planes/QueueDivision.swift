@@ -21,7 +21,7 @@ struct QueueDivision {
     mutating func follow(limit: UInt64, _ networks: [NetworkPlanes.Place: NetworkPlanes]) throws(SystemError) {
         let rate = control.follow(limit: limit)
         for network in networks.values { try network.setRate(rate) }
-        memory.letBy(networks.count == 1 ? rate : 0)
+        letBy(networks)
     }
 
     /// Takes in what passed since the last step.
@@ -45,7 +45,12 @@ struct QueueDivision {
             try? network.setRate(waiting == 0 || network.isWaiting ? max(rate, 1) : control.rate)
             passedBytes[place] = network.passedBytes
         }
-        memory.letBy(networks.count == 1 ? rate : 0)
+        letBy(networks)
+    }
+
+    /// Downloads that one queue would let by at once needn't go there.
+    private func letBy(_ networks: [NetworkPlanes.Place: NetworkPlanes]) {
+        if direction == .down { memory.letBy(networks.count == 1 ? control.rate : 0) }
     }
 
     /// Bytes of frames that uploads have passed beyond the limit: those that wait are charged already.

@@ -132,7 +132,8 @@ def packets(options, network, cell):
         found = {name: grown(before.get(name, (0, 0)), latest) for name, latest in times(prefix).items()}
         if cell.control == "others64":
             found = times_of_others(network, cell, lambda: times(prefix))
-    return {f"{name} ns": spent / calls for name, (spent, calls) in sorted(found.items()) if calls > 1000}
+    each = {f"{name} ns": spent / calls for name, (spent, calls) in sorted(found.items()) if calls > 1000}
+    return each | {"programs ns": sum(each.values())}
 
 
 def grown(before, after):

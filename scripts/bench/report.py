@@ -141,6 +141,7 @@ def over_tun(row):
 
 FIRST, WORST = "link first second", "link worst 100 ms"
 # Name, cells, the key that they need, what becomes of them, the least difference that counts. Less is better in all.
+PROGRAMS = ("programs ns", worst_of("programs ns"), 10)
 MEASURES = (
     ("download: error of the rate, median %", down, "steady", median_error, 0.5),
     ("download: error of the rate, worst %", down, "steady", worst_error, 1),
@@ -216,6 +217,8 @@ MEASURES = (
     ("memory of its processes, peak, MB", section("startup"), "peak kB", median_of("peak kB", 1e-3), 0.5),
     ("memory of its own, MB", section("startup"), "private kB", median_of("private kB", 1e-3), 0.2),
     ("packets of 64 bytes a second, fewer by %", section("unlimited", "udp64"), "fewer %", median_of("fewer %"), 3),
+    ("BPF programs for each packet that comes in, ns", section("packets", "udp64", "down"), *PROGRAMS),
+    ("BPF programs for each packet that goes out, ns", section("packets", "udp64", "up"), *PROGRAMS),
     ("others' packets of 64 bytes, fewer by %", section("bystander", "udp64"), "fewer %", median_of("fewer %"), 3),
     *(
         (f"slow network: {what}, worst %", section("slow"), key, worst_of(key), least)
