@@ -22,6 +22,10 @@ enum {
 	SOCKET_OPTION_MAX_PACING_RATE = 47,
 };
 
+/* What TCP calls throttle_tcp() for, also where there is no limit yet. */
+#define TCP_CALLBACKS \
+	(BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
+
 #define TCP_UNPACED 0xffffffffU	 /* BPF sets 32 bits of the rate: from 4 GB/s on nothing is paced */
 #define TCP_WINDOW_MAX (1 << 30) /* RFC 7323 2.3 */
 #define TCP_UNCLAMPED 0x7fffffff /* TCP_INFINITE_SSTHRESH: the slow start threshold is set with the clamp */

@@ -149,7 +149,8 @@ __noinline __u64 throttle_most(struct __sk_buff *skb, __u64 now)
 										   : 2 * burst;
 }
 
-/* Whether that is so, told as cheaply as can be in the usual case; false where it can't be told so. */
+/* Whether throttle_settled(), told as cheaply as can be in the usual case; false where it can't be told so.
+ */
 static __always_inline bool learns_nothing(struct __sk_buff *skb)
 {
 	const struct throttle_device *device = &run.devices[THROTTLE_DOWN][skb->ifindex % THROTTLE_DEVICES];

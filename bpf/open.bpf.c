@@ -43,9 +43,7 @@ int throttle_enter(struct bpf_iter__tcp *context)
 	struct tcp_sock *tcp;
 
 	if (open_socket(context, &tcp))
-		open_set(tcp, TCP_LEVEL, TCP_OPTION_CALLBACKS,
-			 BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG |
-				 BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+		open_set(tcp, TCP_LEVEL, TCP_OPTION_CALLBACKS, TCP_CALLBACKS);
 	return 0;
 }
 

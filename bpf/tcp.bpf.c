@@ -15,10 +15,6 @@
 
 #define PASS 1
 
-/* What TCP calls throttle_tcp() for, also where there is no limit yet. */
-#define CALLBACKS \
-	(BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG)
-
 /* Keeps in mind in which network namespace a socket is; `context`: that of the program. */
 static __always_inline void note_network(void *context, struct throttle_socket *socket)
 {
@@ -90,7 +86,7 @@ static __always_inline void note_exempt(struct bpf_sock_ops *ops, bool exempt)
 	socket->exempt = exempt;
 	if (exempt && (socket->pacing_rate || socket->window)) {
 		tcp_unlimit(ops, socket);
-		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags & ~CALLBACKS);
+		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags & ~TCP_CALLBACKS);
 	}
 }
 
@@ -128,7 +124,7 @@ int throttle_calls(struct bpf_sock_ops *ops)
 		if (exempt)
 			break;
 		tcp_note_source(ops);
-		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | CALLBACKS);
+		bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | TCP_CALLBACKS);
 	}
 	return PASS;
 }
@@ -143,11 +139,11 @@ int throttle_tcp(struct bpf_sock_ops *ops)
 		/* That is, it was sent, and isn't the first packet, which may have been held. */
 		if (!ops->args[2] && ops->state != BPF_TCP_SYN_SENT)
 			__sync_fetch_and_add(&run.tcp.retransmitted_segments, ops->args[1]);
-		return 1;
+		return PASS;
 	}
 	socket = ops->sk ? bpf_sk_storage_get(&sockets, ops->sk, 0, 0) : NULL;
 	if (!socket || socket->exempt)
-		return 1;
+		return PASS;
 	switch (ops->op) {
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
@@ -157,7 +153,7 @@ int throttle_tcp(struct bpf_sock_ops *ops)
 	case BPF_SOCK_OPS_HDR_OPT_LEN_CB:
 		tcp_clamp_window(ops, socket);
 	}
-	return 1;
+	return PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

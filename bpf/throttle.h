@@ -23,7 +23,7 @@ enum throttle_direction {
 
 /*
  * Handles of the run's queue (linux/pkt_sched.h): of its HTB, and of classes in it. A packet waits in the
- * class that its priority names (skb->priority); any other priority means the second.
+ * class that its priority names (skb->priority); any other priority means THROTTLE_REST_CLASS.
  */
 enum throttle_queue_handle {
 	THROTTLE_QUEUE_ROOT = 0x74740000,
