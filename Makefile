@@ -13,7 +13,7 @@ OBJCOPY ?= $(dir $(shell readlink -f "$$(command -v $(SWIFT))"))llvm-objcopy
 VERSION := $(shell sed -n 's/^let version = "\(.*\)"$$/\1/p' Sources/throttle/Version.swift)
 
 BINARY := .build/release/throttle
-OBJECTS := build/bpf/maps.bpf.o build/bpf/limits.bpf.o build/bpf/limits-v3.bpf.o build/bpf/limits-v2.bpf.o build/bpf/tcp.bpf.o build/bpf/download.bpf.o build/bpf/upload.bpf.o build/bpf/open.bpf.o
+OBJECTS := $(patsubst %,build/bpf/%.bpf.o,maps limits limits-v3 limits-v2 tcp download upload open)
 PKGCONFIG := build/pkgconfig/libbpf.pc build/pkgconfig/libnl-route-3.0.pc
 # One static executable: no Swift, libbpf, libelf, zlib or libnl has to be on the host. lld, as gold warns of
 # glibc functions in Foundation that we never call; its ICF, which keeps one of each identical function, saves 200 kB.

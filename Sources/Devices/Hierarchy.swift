@@ -9,7 +9,7 @@ enum Handle {
     /// All that passes is charged to it.
     case all
     case tcp, rest
-    /// Held to no rate, and not delayed: there where packets are delayed.
+    /// There where packets are delayed: held to no rate, and not delayed.
     case free, near
     /// Goes before all others.
     case fresh
@@ -32,7 +32,7 @@ enum Handle {
     var delayed: UInt32 { delay | 1 }
 }
 
-/// HTB on a device: a class that holds the rate, and below it two that own next to nothing and borrow all they send.
+/// HTB on a device: a class that holds the rate, and below it those that own next to nothing and borrow all they send.
 /// HTB lends to them in turns (deficit round robin), so they share equally, and the rate stands in one place only.
 struct Hierarchy {
     let device: Int32
@@ -52,7 +52,7 @@ struct Hierarchy {
     /// More than any host sends; the bursts that go with it last a millisecond. Both in bytes.
     static let unlimited: (rate: UInt64, burst: UInt32) = (1_000_000_000_000, 1_000_000_000)
 
-    /// Adds all of it; `rate` in bytes a second. Returns the kind of the qdiscs of the two classes.
+    /// Adds all of it; `rate` in bytes a second. Returns the kind of its classes' qdiscs.
     func build(rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) -> LeafKind {
         let code = qdisc("htb", .root, parent: UInt32(TC_H_ROOT)) { qdisc in
             let code = rtnl_htb_set_defcls(qdisc, Handle.rest.rawValue & 0xffff)

@@ -8,9 +8,7 @@ extension RouteSocket {
         let found = qdiscs.map { (rtnl_tc_get_ifindex($0), String(cString: rtnl_tc_get_kind($0))) }
         return Set(found.filter { ["ingress", "clsact"].contains($0.1) }.map(\.0))
     }
-}
 
-extension RouteSocket {
     /// Whether a device has one.
     package func hasIngressQdisc(_ device: Int32) -> Bool {
         qdisc(of: device, below: UInt32(TC_H_CLSACT)) { rtnl_tc_get_kind($0) != nil }.found == true

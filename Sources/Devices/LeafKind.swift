@@ -11,7 +11,8 @@ package enum LeafKind: String, Sendable {
 }
 
 extension Hierarchy {
-    /// Gives both classes their qdiscs.
+    /// Gives the classes their qdiscs, and the first packets of each flow a class where they need one (`hasFresh`). Returns
+    /// the qdiscs' kind.
     func addLeafQdiscs(rate: UInt64, _ route: borrowing RouteSocket) throws(SystemError) -> LeafKind {
         var kind = LeafKind.fqCodel
         for leaf in [Handle.tcp, .rest] {

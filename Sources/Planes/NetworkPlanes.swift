@@ -73,7 +73,7 @@ final class NetworkPlanes {
 
     var hasHooks: Bool { !hooks.isEmpty }
 
-    /// Leads what comes in by a device through the queue. Nothing is done where that is so already.
+    /// Leads what passes a device through the queue. Nothing is done where that is so already.
     func hook(_ index: Int32) throws {
         if hooks[index] != nil { return }
         // A new one each time: it isn't behind on answers that were lost.

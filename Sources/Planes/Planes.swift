@@ -29,6 +29,8 @@ package struct Planes: ~Copyable {
     private var hasUploadObstacle = false
     /// Whether some of them wait there, as they can't be paced.
     private var queuesUploads = false
+    /// Since when more of downloads waits than 200 ms of the limit, in a run whose queue drains; nil where none does.
+    private var drainedSince: UInt64?
     /// What the queues are set to.
     var impairment = Impairment.none
     private let cgroup: CgroupDirectory
@@ -144,15 +146,15 @@ package struct Planes: ~Copyable {
             return 0
         }
         let now = Host.monotonicNanoseconds
-        drainedSince = drainedSince ?? now
-        if now - (drainedSince ?? now) > Planes.longestDraining { return 0 }
+        let since = drainedSince ?? now
+        drainedSince = since
+        if now - since > Planes.longestDraining { return 0 }
         return min(draining, memory.asked.down.bytesPerSecond ?? .max)
     }
 
-    private var drainedSince: UInt64?
+    /// In ns.
     private static let longestDraining: UInt64 = 1_000_000_000
-
-    /// A second.
+    /// What waits is to leave so many times a second.
     private static let drainings: UInt64 = 5
 
     private func useQueues(_ direction: Direction, _ rate: UInt64) {
@@ -181,7 +183,7 @@ package struct Planes: ~Copyable {
     package var watchDescriptors: [CInt] { networks.values.map(\.watchDescriptor) }
 
     /// Whether there is a queue to be looked at.
-    package var isShaping: Bool { !networks.isEmpty }
+    package var hasQueues: Bool { !networks.isEmpty }
 
     package mutating func step() {
         for (place, network) in networks {

@@ -55,8 +55,8 @@ package struct Yielding {
     private let began = Host.monotonicNanoseconds
     private static let blindness: UInt64 = 3_000_000_000
 
-    /// Takes in what passed; `rates` are others then. `devices`: bytes of frames that all together have moved by the run's devices; nil where nobody
-    /// is to be given way to for that.
+    /// Takes in what passed; `rates` are others then. `devices`: bytes of frames that all together have moved by the run's
+    /// devices; nil where nobody is to be given way to for that.
     package mutating func step(devices: (received: UInt64, sent: UInt64)?) {
         let now = Host.monotonicNanoseconds
         let seconds = Double(now - stepped) / 1e9

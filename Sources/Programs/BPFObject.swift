@@ -99,12 +99,13 @@ struct SharedMemory<Value: BitwiseCopyable>: ~Copyable {
     }
 }
 
-/// The maps of bpf/maps.h, bpf/group.h and bpf/queue.bpf.c.
+/// The maps of bpf/maps.h, bpf/group.h and bpf/queue.h.
 enum Map {
     static let run = ".data.run"
     static let group = ".data.group"
     static let alarm = "alarm"
     static let ports = ".bss.ports"
+    static let sockets = "sockets"
     static let prefixes = "prefixes"
     static let constants = ".rodata.run"
     static let queueConstants = ".rodata.queue"

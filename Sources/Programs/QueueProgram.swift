@@ -38,8 +38,8 @@ package struct QueueProgram: ~Copyable {
     package let way: Way
 
     /// Loads it, for devices whose packets begin with an Ethernet header or not. Nothing is attached yet. `mark` is the bit
-    /// that says that an upload was in the run's queue, `network` the cookie of the devices' namespace, 0 of throttle's own; `impairs`:
-    /// whether it may have to delay packets, or to lose them.
+    /// that says that an upload was in the run's queue, `network` the cookie of the devices' namespace, 0 of throttle's own;
+    /// `impairs`: whether it may have to delay packets, or to lose them.
     package init(
         sharing maps: SharedMaps, for way: Way, hasEthernet: Bool = true, mark: UInt16 = 1, network: UInt64 = 0,
         impairs: Bool = false

@@ -402,7 +402,7 @@ extension RunMemory {
         // From 4 GB/s on nothing is paced.
         value.own_pacing = pacing.flatMap { UInt32(exactly: $0.own) } ?? 0
         if network != 0 { run.pointee.has_strangers = 1 }
-        let sockets = maps.descriptor(of: "sockets")
+        let sockets = maps.descriptor(of: Map.sockets)
         // What it had is written down before that changes, for the guard to give it back; and nothing is charged until it is
         // paced: TCP may have megabytes to send at once.
         value.is_pending = 1
@@ -418,14 +418,14 @@ extension RunMemory {
     /// Whether it was the run's; it isn't any more.
     package func release(_ socket: CInt) -> Bool {
         var key = socket
-        return bpf_map_delete_elem(maps.descriptor(of: "sockets"), &key) == 0
+        return bpf_map_delete_elem(maps.descriptor(of: Map.sockets), &key) == 0
     }
 
     /// Bytes of the largest datagram that may have been sent in fragments by a socket that we have open; 0 where none was,
     /// nil where the socket isn't the run's.
     package func largestDatagram(of socket: CInt) -> UInt32? {
         var (key, value) = (socket, throttle_socket())
-        return bpf_map_lookup_elem(maps.descriptor(of: "sockets"), &key, &value) == 0 ? value.largest : nil
+        return bpf_map_lookup_elem(maps.descriptor(of: Map.sockets), &key, &value) == 0 ? value.largest : nil
     }
 
     /// Bytes of uploads that were charged beyond what the limit had for them, until now.

@@ -8,7 +8,7 @@ package final class SharedMaps {
 
     private let names: [String]
     private static let usual = [
-        Map.run, Map.group, Map.ports, Map.alarm, "sockets", Map.prefixes, Map.constants,
+        Map.run, Map.group, Map.ports, Map.alarm, Map.sockets, Map.prefixes, Map.constants,
     ]
     /// Of a run whose round trips are timed.
     static let ofTimes = ["times", "bases"]

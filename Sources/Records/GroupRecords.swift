@@ -23,7 +23,7 @@ package struct GroupRecord: Codable, Sendable, Equatable {
 package struct GroupRecords: ~Copyable {
     private static let folder = "groups"
     private static let maximumSize = 4096
-    /// A minute, in microseconds: each of many that join at once needs its time.
+    /// Between two looks, in microseconds; they go on for a minute, as each of many that join at once needs its time.
     private static let pause: UInt32 = 5000
     private static let looks = 60_000_000 / pause
 
@@ -35,9 +35,8 @@ package struct GroupRecords: ~Copyable {
         let path = "\(records.path)/\(GroupRecords.folder)"
         let directory = try attempting("use", path) { () throws(Errno) in
             mkdirat(records.descriptor.rawValue, GroupRecords.folder, 0o700)
-            let directory = try Descriptor(
+            return try Descriptor(
                 opening: GroupRecords.folder, in: records.descriptor.rawValue, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
-            return directory
         }
         try GroupRecords.lock(directory, path)
         self.path = path

@@ -121,14 +121,14 @@ struct GuardLoop: ~Copyable {
         }
     }
 
-    private var isShaping: Bool { tell(false) { $0.isShaping } }
+    private var hasQueues: Bool { tell(false) { $0.hasQueues } }
     private func isWaiting(_ direction: Direction) -> Bool { tell(false) { $0.isWaiting(direction) } }
     private var hasStrangers: Bool { tell(false) { $0.hasStrangers } }
     private var watchDescriptors: [CInt] { tell([]) { $0.watchDescriptors } }
 
     /// When there is something to do without an event.
     private var nextTime: UInt64? {
-        guard isShaping || life.member != nil else { return nil }
+        guard hasQueues || life.member != nil else { return nil }
         if let nextLook { return nextLook }
         if hasStrangers { return lookedAround + GuardLoop.round }
         return life.member == nil ? nil : restedAt + Membership.rest

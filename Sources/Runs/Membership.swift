@@ -48,7 +48,7 @@ final class GroupEntry {
         if table >= 0 { _ = Descriptor(owning: table) }
     }
 
-    /// For `ProgramSet`.
+    /// For `RunMemory`.
     var budget: GroupBudget { map.map { .shared($0) } ?? .new }
 
     fileprivate var isFirst: Bool { map == nil }

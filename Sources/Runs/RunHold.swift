@@ -80,8 +80,8 @@ struct RunHold: ~Copyable {
         return Report(subject, memory, member?.report)
     }
 
-    /// Writes down what the run is asked for now, and where it has queues. Nobody reads that while its guard answers, so a failure is no more than
-    /// that.
+    /// Writes down what the run is asked for now, and where it has queues. Nobody reads that while its guard answers, so a
+    /// failure is no more than that.
     func note(_ memory: RunMemory) {
         switch record {
         case .some(let record):

@@ -12,7 +12,8 @@ package struct PacketCase: CustomTestStringConvertible, Sendable {
     /// 0 for a malformed packet, which is all payload.
     package var headers: UInt32 { length - payload }
     /// The packet in an Ethernet frame, which BPF_PROG_TEST_RUN takes. It wants whole IP headers in frames of
-    /// IP, so the others are of an experimental type: the programs don't look at that. It is addressed to loopback, which takes it for its own host's.
+    /// IP, so the others are of an experimental type: the programs don't look at that. It is addressed to loopback, which
+    /// takes it for its own host's.
     package var frame: [UInt8] {
         let isIPv6 = bytes[0] >> 4 == 6
         let type: [UInt8] =
