@@ -24,7 +24,7 @@ extension Planes {
             // Those that are there can't: who never asks for it has smaller programs.
             run.impairs = true
             spare = nil
-            networks = [:]
+            for place in networks.keys { leave(place) }
         }
         for direction in Direction.allCases where queueRate(direction) != nil && asked != .none {
             if direction == .down && !asked.isDelayed { continue }

@@ -127,8 +127,8 @@ package struct Planes: ~Copyable {
         let own = networks(direction)
         for network in own.values { try network.resize(rate) }
         let held = max(rate, drainingRate(rate, direction, own))
-        try divisions[direction]?.follow(limit: held, own)
         useQueues(direction, rate)
+        try divisions[direction]?.follow(limit: held, own)
         if !memory.learnsDevices(direction) { memory.forget(direction) }
         memory.learnDevices(direction, true)
     }
@@ -213,7 +213,7 @@ package struct Planes: ~Copyable {
         tellPlanes()
     }
 
-    private mutating func leave(_ place: NetworkPlanes.Place) {
+    mutating func leave(_ place: NetworkPlanes.Place) {
         networks[place] = nil
         memory.forget(place.direction) { $0.network == place.network }
     }

@@ -280,6 +280,7 @@ extension GuardLoop {
         if isOn == (yielding != nil) { return }
         yielding = isOn ? Yielding(memory) : nil
         if !isOn { memory.yielding = nil }
+        memory.drains = isOn && !RunCgroup.isCallerInside
         follow(retries: true)
     }
 

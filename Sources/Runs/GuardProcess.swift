@@ -157,9 +157,9 @@ final class GuardProcess {
     private func takeOver() {
         leave()
         if memory.planes.contains(.shape) { memory.obstacle = "the guard process was ended" }
-        memory.tellPlanes(isShaped: false)
         for direction in Direction.allCases { memory.leaveQueues(direction) }
         memory.endImpairment()
+        memory.tellPlanes(isShaped: false)
         memory.yielding = nil
         // Its claim to the queue lasts until it is gone altogether.
         kill(pid, SIGKILL)

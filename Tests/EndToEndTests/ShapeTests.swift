@@ -62,7 +62,8 @@ import Testing
     }
 
     /// Bursts wait, and between them most is led by the empty queue: nothing may overtake.
-    @Test func `download under its limit comes in order, mostly past the queue`() throws {
+    @Test(arguments: [[], ["-g", "past-\(getpid())"]])
+    func `download under its limit comes in order, mostly past the queue`(_ group: [String]) throws {
         let network = try NetworkPair(lab)
         let sender = """
             import socket, time
@@ -86,7 +87,8 @@ import Testing
             waited = [link["stats64"]["rx"]["packets"] for link in links if link["ifname"].startswith("thr-")]
             print(numbers == list(range(3000)), *waited)
             """
-        let child = try lab.start(network.near.entry + limiting + ["/usr/bin/python3", "-c", receiver])
+        let child = try lab.start(
+            network.near.entry + limiting.dropLast() + group + ["--", "/usr/bin/python3", "-c", receiver])
         try child.waitForOutput("ready")
         try lab.require(network.far.entry + ["/usr/bin/python3", "-c", sender])
         let completed = try child.wait()

@@ -96,6 +96,28 @@ import Testing
         #expect(refused.ending == .exited(125) && refused.stderr.contains("--jitter is at most as long as --rtt"))
     }
 
+    /// Its queue is made anew then, as programs that lose nothing are smaller.
+    @Test func `downloads wait in a queue still where loss is asked for later`() throws {
+        let server = try Iperf3.server(in: network.far, lab)
+        let client = Iperf3.client(NetworkPair.farAddress, seconds: 6, "-R")
+        let run = try lab.start(network.near.entry + throttle("-d", "500k", "--name", "later") + client)
+        #expect(poll { ((try? waited()) ?? 0) > 10 })
+        try lab.require([throttlePath, "set", "later", "--loss", "0.01%"])
+        #expect(poll { (try? waited() ?? .max) ?? .max < 10 })
+        #expect(poll { ((try? waited()) ?? 0) > 20 })
+        run.send(SIGTERM)
+        _ = try run.wait()
+        server.send(SIGTERM)
+        _ = try server.wait()
+    }
+
+    /// Packets that came to the run's queue for downloads; nil where there is none.
+    private func waited() throws -> Int? {
+        let text = try lab.require(["ip", "-n", network.near.name, "-s", "-o", "link"])
+        let queue = text.split(separator: "\n").first { $0.contains(": thr-") }
+        return queue?.firstMatch(of: /RX: .*? [0-9]+ +([0-9]+)/).flatMap { Int($0.1) }
+    }
+
     private func stats() throws -> Stats { try Stats(String(decoding: lab.content("stats"), as: UTF8.self)) }
 
     private func expectNothingLeft() throws {
