@@ -91,7 +91,8 @@ package struct Limiter: ~Copyable {
             var taken: Set<pid_t> = []
             for _ in 0..<100 {
                 let new = processTree(roots).subtracting(taken).filter { isMovable($0) }
-                if new.isEmpty { break }
+                // One that couldn't be read of just now is still to be found.
+                if new.isEmpty && !roots.contains(where: { !taken.contains($0) && isMovable($0) }) { break }
                 try hold.cgroup.take(new)
                 taken.formUnion(new)
             }
