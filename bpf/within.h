@@ -22,7 +22,7 @@
 
 /*
  * Whether a packet's receiver is a socket of the run; `comes`: the packet is on its way in, so that its
- * socket takes the queue from now on, and its round trip may be timed.
+ * socket takes the queue from now on, it may be among the first of its flow, and its round trip may be timed.
  */
 static __always_inline bool within_has_socket(struct __sk_buff *skb, struct flow *flow, int protocol,
 					      bool comes)
@@ -42,10 +42,9 @@ static __always_inline bool within_has_socket(struct __sk_buff *skb, struct flow
 		if (!socket->queued)
 			socket->queued = 1;
 		flow->is_fresh = queue_is_fresh(skb, socket);
-	}
-	if (socket && comes && constants.is_timed) {
-		times_count(skb);
-		if (protocol == IPPROTO_TCP) {
+		if (constants.is_timed)
+			times_count(skb);
+		if (constants.is_timed && protocol == IPPROTO_TCP) {
 			flow_address(skb, flow, address);
 			times_take(skb, sk, address);
 		}

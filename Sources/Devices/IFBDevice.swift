@@ -20,7 +20,7 @@ struct IFBDevice: ~Copyable {
         }
         let route = try network.routeSocket()
         do throws(SystemError) {
-            index = try route.makeIFB(named: name)
+            index = try route.make("ifb", named: name, IFBDevice.missing)
         } catch {
             // The kernel may have made it, and only its answer was lost.
             if error.errno != .fileExists {
@@ -52,37 +52,18 @@ struct IFBDevice: ~Copyable {
     /// Makes a macvlan device above this one, with which it goes: what is sent by it passes its qdisc, and then this one's
     /// egress, with its socket and its route. It is down at first. Returns its index.
     func addFront(named name: String) throws(SystemError) -> Int32 {
-        let code = with(rtnl_link_alloc(), rtnl_link_put) { link in
-            rtnl_link_set_name(link, name)
+        let missing = "this kernel has no macvlan devices (CONFIG_MACVLAN; modprobe macvlan)"
+        let front = try route.make("macvlan", named: name, missing) { link in
             rtnl_link_set_link(link, index)
-            var code = rtnl_link_set_type(link, "macvlan")
             // In others it looks into frames, which here may be no Ethernet's.
-            if code >= 0 { code = rtnl_link_macvlan_set_mode(link, UInt32(MACVLAN_MODE_PRIVATE.rawValue)) }
-            return code < 0 ? code : rtnl_link_add(route.pointer, link, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
-        }
-        if code < 0 {
-            let errno = Errno(libnl: code)
-            let hint =
-                errno == .notSupportedOnSocket
-                ? "this kernel has no macvlan devices (CONFIG_MACVLAN; modprobe macvlan)" : IFBDevice.hint(for: errno)
-            throw SystemError("create", "device \(name)", errno: errno, hint: hint)
-        }
-        let front = try attempting("find", "device \(name)") { () throws(Errno) in
-            try route.device(named: name).index
+            return rtnl_link_macvlan_set_mode(link, UInt32(MACVLAN_MODE_PRIVATE.rawValue))
         }
         keepIPv6(off: front)
         log.debug("created device \(name) (macvlan, index \(front))")
         return front
     }
 
-    fileprivate static func hint(for errno: Errno) -> String? {
-        switch errno {
-        case .notSupportedOnSocket: "this kernel has no IFB devices (CONFIG_IFB; modprobe ifb)"
-        case .fileExists: "another device has that name"
-        case .notPermitted: "devices take CAP_NET_ADMIN in the network namespace"
-        default: nil
-        }
-    }
+    private static let missing = "this kernel has no IFB devices (CONFIG_IFB; modprobe ifb)"
 
     /// Lets packets through.
     func start() throws(SystemError) { try route.start(index, named: name) }
@@ -103,16 +84,26 @@ struct IFBDevice: ~Copyable {
 }
 
 extension RouteSocket {
-    /// Makes an IFB device. Returns its index.
-    fileprivate func makeIFB(named name: String) throws(SystemError) -> Int32 {
+    /// Makes a device of a kind, with what `fill` adds; `missing` is the hint where the kernel has none. Returns its index.
+    fileprivate func make(
+        _ kind: String, named name: String, _ missing: String, _ fill: (OpaquePointer) -> CInt = { _ in 0 }
+    ) throws(SystemError) -> Int32 {
         let code = with(rtnl_link_alloc(), rtnl_link_put) { link in
             rtnl_link_set_name(link, name)
-            let code = rtnl_link_set_type(link, "ifb")
+            var code = rtnl_link_set_type(link, kind)
+            if code >= 0 { code = fill(link) }
             return code < 0 ? code : rtnl_link_add(pointer, link, CLibNL.NLM_F_CREATE | NLM_F_EXCL)
         }
         if code < 0 {
             let errno = Errno(libnl: code)
-            throw SystemError("create", "device \(name)", errno: errno, hint: IFBDevice.hint(for: errno))
+            let hint: String? =
+                switch errno {
+                case .notSupportedOnSocket: missing
+                case .fileExists: "another device has that name"
+                case .notPermitted: "devices take CAP_NET_ADMIN in the network namespace"
+                default: nil
+                }
+            throw SystemError("create", "device \(name)", errno: errno, hint: hint)
         }
         return try attempting("find", "device \(name)") { () throws(Errno) in try device(named: name).index }
     }
